@@ -1,0 +1,78 @@
+package durable
+
+import (
+	"io"
+	"io/fs"
+	"time"
+)
+
+// FS is the file system seam: everything that the sink, the certificate store and the daemon write goes
+// through it, so that a test can put the crash file system (package crashfs) or a failing one beneath them.
+// Names are relative to the FS's root, "/"-separated, of any bytes but NUL; "." is the root itself. No
+// operation leaves the root: a symbolic link that points outside is an error for every method but Lstat,
+// Readlink, Remove, Rename and Symlink, which act on the link. Methods may be called concurrently.
+// Errors are *fs.PathError or *os.LinkError around a syscall.Errno where there is one.
+type FS interface {
+	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
+	Mkdir(name string, perm fs.FileMode) error
+	Remove(name string) error
+	RemoveAll(name string) error
+	Rename(oldname, newname string) error
+	// RenameNoReplace is Rename that fails with fs.ErrExist when newname is there (link and unlink, or
+	// renameat2 with RENAME_NOREPLACE where links are not to be had). Atomic with respect to newname.
+	RenameNoReplace(oldname, newname string) error
+	Link(oldname, newname string) error
+	Symlink(target, name string) error
+	Readlink(name string) (string, error)
+	Stat(name string) (fs.FileInfo, error)
+	Lstat(name string) (fs.FileInfo, error)
+	Chmod(name string, mode fs.FileMode) error
+	// SetTimes sets access and modification time of name to t without following a final symbolic link.
+	SetTimes(name string, t time.Time) error
+	// ReadDir returns the entries of a directory in the order the system gives them, at most n > 0 of
+	// them and io.EOF semantics as os.File.ReadDir when used through OpenFile; here all at once.
+	ReadDir(name string) ([]fs.DirEntry, error)
+	// SyncDir makes the entries of directory name durable.
+	SyncDir(name string) error
+	// OpenRoot returns an FS whose root is the directory name. The caller closes it.
+	OpenRoot(name string) (FS, error)
+	// Lock takes an exclusive advisory lock (flock) on the file name, made if missing, and fails with
+	// ErrLocked at once where another process or another Lock of this one holds it.
+	Lock(name string) (unlock func() error, err error)
+	// Space returns what an unprivileged user may still write, and the size of the file system, in bytes.
+	Space() (free, total int64, err error)
+	Close() error
+}
+
+// File is an open file or directory of an FS.
+type File interface {
+	io.Reader
+	io.Writer
+	io.ReaderAt
+	io.WriterAt
+	io.Seeker
+	io.Closer
+	Name() string
+	Stat() (fs.FileInfo, error)
+	ReadDir(n int) ([]fs.DirEntry, error)
+	Truncate(size int64) error
+	// Allocate reserves size bytes (fallocate) and extends the file to size. Where the file system has no
+	// fallocate it truncates to size after checking the free space.
+	Allocate(size int64) error
+	// Sync is fsync(2): data, metadata and size.
+	Sync() error
+	// SyncData is fdatasync(2).
+	SyncData() error
+	Chmod(mode fs.FileMode) error
+	// SetTimes sets access and modification time, in nanoseconds where the file system has them.
+	SetTimes(t time.Time) error
+	// DropCache asks the system to forget cached pages so that the next read comes from the device.
+	// It must be synced before; a no-op where the system has no such call.
+	DropCache() error
+}
+
+// ID is what tells one file from another while both exist, and a changed file from an unchanged one.
+type ID struct {
+	Dev, Inode uint64
+	CTime      int64 // ns
+}
