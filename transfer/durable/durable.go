@@ -40,7 +40,7 @@ func Dir(name string) string {
 	case -1:
 		return "."
 	case 0:
-		return "/" // which every FS refuses
+		return "/" // which each FS refuses
 	default:
 		return name[:i]
 	}
@@ -152,27 +152,22 @@ func Replace(fsys FS, oldname, newname string) error {
 	return fsys.SyncDir(Dir(oldname))
 }
 
-// MkdirAll makes directory name with those above it that are missing, and makes them durable. A directory that
-// is there is success, and is not synced.
+// MkdirAll makes directory name with those above it that are missing. When it returns nil all of them are durable,
+// those too that were there: a process that made one may have been killed before it synced it.
 func MkdirAll(fsys FS, name string, perm fs.FileMode) error {
-	fi, err := fsys.Stat(name)
-	switch {
-	case err == nil && fi.IsDir():
+	switch name {
+	case ".":
 		return nil
-	case err == nil:
-		return &fs.PathError{Op: "mkdir", Path: name, Err: syscall.ENOTDIR}
-	case !errors.Is(err, fs.ErrNotExist):
-		return err
+	case "/":
+		return &fs.PathError{Op: "mkdir", Path: name, Err: syscall.EINVAL}
 	}
 	parent := Dir(name)
-	if parent != name && parent != "." {
-		if err := MkdirAll(fsys, parent, perm); err != nil {
-			return err
-		}
+	if err := MkdirAll(fsys, parent, perm); err != nil {
+		return err
 	}
 	if err := fsys.Mkdir(name, perm); err != nil {
-		// Another one may have made it.
-		if fi, err2 := fsys.Stat(name); err2 != nil || !fi.IsDir() {
+		fi, err2 := fsys.Stat(name) // which fails where a link leads outside
+		if err2 != nil || !fi.IsDir() {
 			return err
 		}
 	}

@@ -407,6 +407,18 @@ func TestImageIsDurable(t *testing.T) {
 	}
 }
 
+// What is written after a crash is as volatile as before, in the last page of a file too.
+func TestWritesAfterACrashAreVolatile(t *testing.T) {
+	f := New(20)
+	putSynced(t, f, "f", oldData)
+	after := f.Crash()
+	h := mustOpen(t, after, "f", os.O_RDWR)
+	_, err := h.WriteAt([]byte("n"), 9999)
+	must(t, err)
+	see := func(after *FS) string { return holds(t, after, "f") }
+	wantExactly(t, outcomes(t, after, see), oldFile, "torn")
+}
+
 // Images share pages. A change of one must not show in another.
 func TestImagesAreIndependent(t *testing.T) {
 	f := New(14)
