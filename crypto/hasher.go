@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/bits"
 
+	"github.com/zeebo/blake3"
 	"lukechampine.com/blake3/guts"
 )
 
@@ -64,6 +65,15 @@ func (t *subtree) node() guts.Node {
 	}
 	n = guts.ParentNode(top, guts.ChainingValue(n), &guts.IV, 0)
 	return s.over(n, depth-1)
+}
+
+// root returns the digest of all that was written, as a whole file.
+func (t *subtree) root() Digest {
+	// CompressBuffer takes as long for 2 KiB as for 16; up to half of that the other implementation is twice as fast.
+	if t.done.count == 0 && t.n <= blockSize/2 {
+		return blake3.Sum256(t.block[:t.n])
+	}
+	return rootOfNode(t.node())
 }
 
 var (
@@ -130,7 +140,7 @@ func (h *ChunkHasher) Root() Digest {
 	if h.chunk != 0 || h.limit < 0 {
 		return Digest{}
 	}
-	return rootOfNode(h.t.node())
+	return h.t.root()
 }
 
 // Hasher hashes a whole file; the result is what b3sum prints. Not for concurrent use.
@@ -152,4 +162,4 @@ func (h *Hasher) Len() int64 { return h.t.len() }
 func (h *Hasher) Reset() { h.t.reset(0) }
 
 // Sum returns the digest of all that was written. Write may go on.
-func (h *Hasher) Sum() Digest { return rootOfNode(h.t.node()) }
+func (h *Hasher) Sum() Digest { return h.t.root() }
