@@ -1,0 +1,5 @@
+package sink
+
+import "io/fs"
+
+var errNotExist = fs.ErrNotExist

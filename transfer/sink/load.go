@@ -1,0 +1,588 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"xfer/crypto"
+	"xfer/transfer/durable"
+)
+
+// fileNote is what tells whether a file is still what it was.
+type fileNote struct {
+	id    durable.ID
+	size  int64
+	mtime int64
+}
+
+func noteOf(fi fs.FileInfo) fileNote {
+	id, _ := durable.IDOf(fi)
+	return fileNote{id: id, size: fi.Size(), mtime: fi.ModTime().UnixNano()}
+}
+
+// parkNote is what the two files of a stage were when this process parked it.
+type parkNote struct{ data, journal fileNote }
+
+const maxNotes = 1 << 14
+
+// notePark remembers s as it is, before its files are closed.
+func (d *Dir) notePark(s *Stage) {
+	a, errA := s.data.Stat()
+	b, errB := s.journal.f.Stat()
+	if errA != nil || errB != nil {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.notes) >= maxNotes {
+		for name := range d.notes { // any: its stage is re-hashed, no more
+			delete(d.notes, name)
+			break
+		}
+	}
+	d.notes[s.dir] = parkNote{data: noteOf(a), journal: noteOf(b)}
+}
+
+// takeNote returns and forgets what is known of the parked stage in dir.
+func (d *Dir) takeNote(dir string) (parkNote, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n, ok := d.notes[dir]
+	delete(d.notes, dir)
+	return n, ok
+}
+
+func (d *Dir) isLost(dir string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lost[dir]
+}
+
+func (d *Dir) setLost(dir string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lost[dir] = true
+}
+
+// forgetStage is called when the stage in dir is removed.
+func (d *Dir) forgetStage(dir string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.notes, dir)
+	delete(d.lost, dir)
+}
+
+// orUnusable turns errors that will not go away by themselves into errUnusable. What may pass, as too many open files,
+// stays what it is: a stage is not given up for that.
+func orUnusable(err error) error {
+	for _, e := range []error{fs.ErrNotExist, fs.ErrPermission, durable.ErrNotRegular, errJournal, errLater,
+		syscall.EIO, syscall.ENOTDIR, syscall.ELOOP} {
+		if errors.Is(err, e) {
+			return errUnusable
+		}
+	}
+	return err
+}
+
+// errUnusable: what is on the disk is no stage that may be taken up. It is removed, and all is sent again.
+var errUnusable = errors.New("stage is not usable")
+
+// load takes up the stage in s.dir. It is false where there is none that is usable; then create removes what is there.
+func (s *Stage) load(ctx context.Context) (bool, error) {
+	fi, err := s.d.fs.Lstat(s.dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && !fi.IsDir():
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	l := loader{s: s}
+	err = l.run(ctx)
+	if err == nil {
+		return true, nil
+	}
+	s.closeFiles()
+	s.held, s.cvs.cvs, s.cvs.recs, s.durable, s.pending = bitset{}, nil, nil, bitset{}, bitset{}
+	s.bytes, s.last, s.lastLen, s.epoch, s.forward = 0, -1, 0, 0, false
+	clear(s.parts)
+	clear(s.noted)
+	if errors.Is(err, errUnusable) {
+		return false, nil
+	}
+	return false, err
+}
+
+// loader reads a journal into a Stage that nobody else knows yet.
+type loader struct {
+	s       *Stage
+	epoch   uint64
+	process [16]byte
+	sealed  bool
+	recent  []claim // CHUNK records that no MARK covers, oldest first
+}
+
+type claim struct{ chunk, rec int64 }
+
+// maxRecent bounds what is remembered between two MARKs. Of what is beyond it is not known that it is durable.
+const maxRecent = 1 << 16
+
+// maxRecords is how many records a journal of so many chunks may have. It is rewritten before (compact).
+func maxRecords(chunks int64) int64 { return 4*chunks + 4096 }
+
+func (l *loader) run(ctx context.Context) error {
+	s := l.s
+	if err := l.openJournal(); err != nil {
+		return err
+	}
+	if err := l.scan(); err != nil {
+		return err
+	}
+	err := l.openData()
+	if err != nil {
+		return err
+	}
+	note, noted := s.d.takeNote(s.dir)
+	trusted := noted && l.process == s.d.process && !s.forward && l.matches(note)
+	var drops []record
+	if !trusted {
+		if drops, err = l.verify(ctx); err != nil {
+			return err
+		}
+	}
+	if s.forward && (len(drops) > 0 || !s.whole()) {
+		return errUnusable
+	}
+	s.epoch = l.epoch + 1
+	if err := s.journal.append(append(drops, s.epochRecord())...); err != nil {
+		return err
+	}
+	if s.forward {
+		return nil
+	}
+	if s.journal.records > maxRecords(s.span())/2 {
+		if err := s.compact(); err != nil {
+			return err
+		}
+	}
+	return s.allocate()
+}
+
+// span is how many chunks a journal of s speaks of.
+func (s *Stage) span() int64 {
+	if s.chunks < 0 {
+		return s.held.max() + 1
+	}
+	return s.chunks
+}
+
+// openJournal opens the journal and checks whose it is.
+func (l *loader) openJournal() error {
+	s := l.s
+	f, err := openOwn(s.d.fs, s.journalName)
+	if err != nil {
+		return orUnusable(err)
+	}
+	s.journal = &journal{f: f}
+	h, n, err := readHeader(f)
+	if err != nil {
+		return orUnusable(err)
+	}
+	if !h.equal(s.header()) {
+		return errUnusable
+	}
+	s.journal.start = int64(n)
+	return nil
+}
+
+// openOwn opens one of our own files for reading and writing. Its mode may be what the published file is to have.
+func openOwn(fsys durable.FS, name string) (durable.File, error) {
+	f, err := durable.OpenRegularFlag(fsys, name, os.O_RDWR)
+	if errors.Is(err, fs.ErrPermission) {
+		if fi, e := fsys.Lstat(name); e != nil || !fi.Mode().IsRegular() {
+			return nil, err
+		}
+		if err := fsys.Chmod(name, 0o600); err != nil {
+			return nil, err
+		}
+		f, err = durable.OpenRegularFlag(fsys, name, os.O_RDWR)
+	}
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && links(fi) > 1 { // guard of I8: it is somebody else's file as well
+		err = errUnusable
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// scan reads the records. What cannot be read is cut off.
+func (l *loader) scan() error {
+	s := l.s
+	fi, err := s.journal.f.Stat()
+	if err != nil {
+		return err
+	}
+	chunks := s.chunks
+	if chunks < 0 {
+		chunks = maxUnknownChunks
+	}
+	limit := maxRecords(chunks)
+	if fi.Size() > s.journal.start+limit*recordLen+recordLen-1 {
+		return errUnusable
+	}
+	n, err := scanRecords(s.journal.f, s.journal.start, limit, l.take)
+	if err != nil {
+		return orUnusable(err)
+	}
+	if s.last >= 0 && !s.held.has(s.last) {
+		s.last, s.lastLen = -1, 0
+	}
+	s.journal.records = n
+	if end := s.journal.start + n*recordLen; fi.Size() != end {
+		if err := s.journal.f.Truncate(end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take applies record number i. A record that makes no sense ends the journal like a torn one.
+func (l *loader) take(i int64, r record) bool {
+	s := l.s
+	chunk := int64(r.index)
+	switch r.kind {
+	case recChunk, recPart, recDrop, recLast:
+		if r.index > maxChunks || s.chunkLimit(chunk) == 0 {
+			return false
+		}
+	}
+	n, exact := r.number()
+	switch r.kind {
+	case recChunk:
+		if !s.held.has(chunk) {
+			s.bytes += s.chunkLimit(chunk)
+		}
+		s.held.add(chunk)
+		s.cvs.set(chunk, r.body, i)
+		s.pending.add(chunk)
+		s.durable.remove(chunk)
+		delete(s.parts, chunk)
+		delete(s.noted, chunk)
+		if len(l.recent) < maxRecent {
+			l.recent = append(l.recent, claim{chunk, i})
+		}
+	case recMark:
+		if r.index > uint64(i) {
+			return false
+		}
+		l.mark(int64(r.index))
+	case recPart:
+		if !exact || n > uint64(s.chunkLimit(chunk)) {
+			return false
+		}
+		delete(s.parts, chunk)
+		delete(s.noted, chunk)
+		if n > 0 && !s.held.has(chunk) && len(s.parts) < maxParts {
+			s.parts[chunk], s.noted[chunk] = int64(n), int64(n)
+		}
+	case recEpoch:
+		if r.index > 1<<62 {
+			return false
+		}
+		l.epoch = max(l.epoch, r.index)
+		copy(l.process[:], r.body[8:])
+	case recSeal:
+		l.sealed = true
+	case recDrop:
+		s.drop(chunk)
+	case recLast:
+		if s.chunks >= 0 || !exact || n == 0 || n > uint64(s.chunkSize) ||
+			s.held.max() >= chunk || s.last >= 0 && s.held.has(s.last) {
+			return false
+		}
+		s.last, s.lastLen = chunk, int64(n)
+	default:
+		return false
+	}
+	return true
+}
+
+// mark makes durable what the first n records say and no later one has taken back.
+func (l *loader) mark(n int64) {
+	k := 0
+	for ; k < len(l.recent) && l.recent[k].rec < n; k++ {
+		if c := l.recent[k].chunk; l.s.held.has(c) && l.s.pending.has(c) {
+			l.s.pending.remove(c)
+			l.s.durable.add(c)
+		}
+	}
+	l.recent = append(l.recent[:0], l.recent[k:]...)
+}
+
+// drop makes chunk missing again.
+func (s *Stage) drop(chunk int64) {
+	if s.held.has(chunk) {
+		s.bytes -= s.chunkLimit(chunk)
+	}
+	s.held.remove(chunk)
+	s.pending.remove(chunk)
+	s.durable.remove(chunk)
+	if chunk == s.last {
+		s.last, s.lastLen = -1, 0
+	}
+}
+
+// openData opens the bytes: in the stage, or, where a sealed stage has lost them, under the final name.
+func (l *loader) openData() error {
+	s := l.s
+	f, err := openOwn(s.d.fs, s.dataName)
+	if errors.Is(err, fs.ErrNotExist) && l.sealed {
+		return l.openPublished()
+	}
+	if err != nil {
+		return orUnusable(err)
+	}
+	s.data = f
+	fi, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if s.spec.Size >= 0 && fi.Size() > s.spec.Size {
+		return errUnusable
+	}
+	// A crash may have left the published file under both names.
+	if at, err := s.d.locate(s.spec.Path, 0); err == nil && at.info != nil && durable.SameFile(fi, at.info) { // guard of I8
+		return errUnusable
+	}
+	return nil
+}
+
+// openPublished opens what is under the final name, in case the crash came after the rename.
+func (l *loader) openPublished() error {
+	s := l.s
+	at, err := s.d.locate(s.spec.Path, 0)
+	if err != nil || at.info == nil || !at.info.Mode().IsRegular() {
+		return errUnusable
+	}
+	if s.data, err = durable.OpenRegular(s.d.fs, at.name); err != nil {
+		return errUnusable
+	}
+	fi, err := s.data.Stat()
+	if err != nil || fi.Size() != s.bytes || s.spec.Size >= 0 && fi.Size() != s.spec.Size {
+		return errUnusable
+	}
+	s.forward, s.renamed = true, true
+	return nil
+}
+
+// whole tells whether no chunk is missing. For an unknown size it means: none before the last that is held.
+func (s *Stage) whole() bool {
+	if s.chunks >= 0 {
+		return s.held.n == s.chunks
+	}
+	return s.held.n == s.held.max()+1
+}
+
+// matches tells whether the files are what they were when they were parked.
+func (l *loader) matches(n parkNote) bool {
+	a, errA := l.s.data.Stat()
+	b, errB := l.s.journal.f.Stat()
+	return errA == nil && errB == nil && noteOf(a) == n.data && noteOf(b) == n.journal
+}
+
+// verify reads every chunk that the journal claims again, and strikes out what does not match. A record is a claim:
+// this is the guard for everything that may have happened to the files while nobody looked.
+func (l *loader) verify(ctx context.Context) ([]record, error) {
+	s := l.s
+	if s.held.n == 0 {
+		return nil, nil
+	}
+	// What a failed sync has left in the page cache only must not be taken for what is on the disk.
+	_ = s.data.DropCache()
+	bad, err := s.rehash(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var drops []record
+	for c := bad.next(0); c >= 0; c = bad.next(c + 1) {
+		s.drop(c)
+		drops = append(drops, record{kind: recDrop, index: uint64(c)})
+	}
+	return drops, nil
+}
+
+const readSize = 256 << 10
+
+// rehash reads all held chunks and returns those that do not have their CV or cannot be read.
+func (s *Stage) rehash(ctx context.Context) (bad bitset, err error) {
+	workers := min(runtime.GOMAXPROCS(0), 4, int(min(s.held.n, 4)))
+	chunks := make(chan int64)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			h := s.d.pool.Get().(*crypto.ChunkHasher)
+			defer s.d.pool.Put(h)
+			buf := make([]byte, readSize)
+			for c := range chunks {
+				if !s.intact(c, h, buf) {
+					mu.Lock()
+					bad.add(c)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	next := s.held.next(0)
+	err = waiting(s.spec.Busy, func(tick <-chan time.Time) (bool, error) {
+		for next >= 0 {
+			select {
+			case chunks <- next:
+				next = s.held.next(next + 1)
+			case <-ctx.Done():
+				return true, context.Cause(ctx)
+			case <-tick:
+				return false, nil
+			}
+		}
+		return true, nil
+	})
+	close(chunks)
+	wg.Wait()
+	return bad, err
+}
+
+// intact tells whether chunk c on the disk has the CV that the journal claims.
+func (s *Stage) intact(c int64, h *crypto.ChunkHasher, buf []byte) bool {
+	want, err := s.cvs.get(c, s.journal)
+	if err != nil {
+		return false
+	}
+	got, err := s.hashChunk(c, h, buf)
+	return err == nil && got == want
+}
+
+// hashChunk reads chunk c and returns its CV, of the only chunk of a file its root.
+func (s *Stage) hashChunk(c int64, h *crypto.ChunkHasher, buf []byte) (crypto.CV, error) {
+	h.Reset(uint64(c), s.spec.ChunkLog2)
+	size := s.chunkLimit(c)
+	r := io.NewSectionReader(s.data, c*s.chunkSize, size)
+	for size > 0 {
+		n, err := io.ReadFull(r, buf[:min(size, int64(len(buf)))])
+		if err != nil {
+			return crypto.CV{}, err
+		}
+		if _, err := h.Write(buf[:n]); err != nil {
+			return crypto.CV{}, err
+		}
+		size -= int64(n)
+	}
+	if s.single() {
+		return crypto.CV(h.Root()), nil
+	}
+	return h.CV(), nil
+}
+
+// compactIfLong rewrites the journal when it has become much longer than what it says. s.op is held.
+func (s *Stage) compactIfLong() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.journal.records <= maxRecords(s.span())/2 {
+		return nil
+	}
+	if err := s.compact(); err != nil {
+		s.dead = fmt.Errorf("rewrite journal: %w", err)
+		return s.dead
+	}
+	return nil
+}
+
+// compact writes the journal anew and puts it in place of the old one. s.mu is held, though the disk is waited for: it
+// happens once in thousands of records.
+func (s *Stage) compact() (err error) {
+	const name = "journal.new"
+	fsys := s.d.fs
+	if err := fsys.RemoveAll(s.dir + "/" + name); err != nil {
+		return err
+	}
+	f, err := fsys.OpenFile(s.dir+"/"+name, os.O_RDWR|os.O_CREATE|os.O_EXCL|durable.NoFollow, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	b := appendHeader(nil, s.header())
+	if err := writeAt(f, b, 0); err != nil {
+		return err
+	}
+	j := &journal{f: f, start: int64(len(b))}
+	recs := make(map[int64]int64)
+	write := func(set *bitset) error {
+		for c := set.next(0); c >= 0; c = set.next(c + 1) {
+			cv, err := s.cvs.get(c, s.journal)
+			if err != nil {
+				return err
+			}
+			if s.cvs.onDisk {
+				recs[c] = j.records
+			}
+			if err := j.append(record{kind: recChunk, index: uint64(c), body: cv}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := j.append(s.epochRecord()); err != nil {
+		return err
+	}
+	if s.last >= 0 {
+		if err := j.append(record{kind: recLast, index: uint64(s.last), body: bodyOf(uint64(s.lastLen))}); err != nil {
+			return err
+		}
+	}
+	if err := write(&s.durable); err != nil {
+		return err
+	}
+	if err := j.append(record{kind: recMark, index: uint64(j.records)}); err != nil {
+		return err
+	}
+	if err := write(&s.pending); err != nil {
+		return err
+	}
+	for c, n := range s.noted {
+		if err := j.append(record{kind: recPart, index: uint64(c), body: bodyOf(uint64(n))}); err != nil {
+			return err
+		}
+	}
+	if err := f.SyncData(); err != nil {
+		return syncError("journal", err)
+	}
+	if err := fsys.Rename(s.dir+"/"+name, s.journalName); err != nil {
+		return err
+	}
+	if err := s.d.syncDir(s.dir); err != nil {
+		return err
+	}
+	_ = s.journal.f.Close()
+	s.journal = j
+	for c, r := range recs {
+		s.cvs.set(c, crypto.CV{}, r)
+	}
+	return nil
+}

@@ -1,0 +1,563 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"xfer/crypto"
+	"xfer/transfer/durable"
+)
+
+// Publish verifies that the stage is the whole file that c says and gives it its final name, with its metadata; missing
+// directories above it are made. When it returns nil that is durable (but with Durability None), the receipt is
+// recorded, and the stage is gone; a second call returns the same receipt.
+//
+// Errors: ErrMissing, ErrRootMismatch, ErrSourceChanged (another size), fs.ErrExist (with IfExists Fail: another content
+// is there), ErrIsDir, ErrNotDir, ErrBadPath, ErrStageLost, ErrFenced, *SyncError, and of the disk. After an error before
+// the rename the final name is what it was, and Publish may be called again; after a *SyncError nothing more may
+// be done but Park or Discard.
+func (s *Stage) Publish(ctx context.Context, c Commit) ([]byte, error) {
+	s.op.Lock()
+	defer s.op.Unlock()
+	if s.published {
+		return slices.Clone(s.receipt), nil
+	}
+	s.mu.Lock()
+	err := s.usable()
+	if err == nil {
+		err = s.complete(c.Size)
+	}
+	if err == nil {
+		s.sealing = true
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("publish: %w", err)
+	}
+	s.endWriters(ErrClosed)
+	receipt, err := s.publish(ctx, c)
+	s.mu.Lock()
+	s.sealing = false
+	if err == nil && s.ended == nil {
+		s.ended = ErrClosed
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	s.published, s.receipt = true, receipt
+	_ = s.discard() // what is left behind is found by CleanUp
+	return slices.Clone(receipt), nil
+}
+
+// complete checks that all chunks of a file of size bytes are held, and no others. s.mu is held.
+func (s *Stage) complete(size int64) error {
+	switch {
+	case s.chunks >= 0 && size != s.spec.Size:
+		return fmt.Errorf("%d bytes were announced, %d committed: %w", s.spec.Size, size, ErrSourceChanged)
+	case s.chunks >= 0 && s.held.n != s.chunks: // guard of I1
+		return fmt.Errorf("%d of %d: %w", s.chunks-s.held.n, s.chunks, ErrMissing)
+	case s.chunks >= 0:
+		return nil
+	case size < 0:
+		return fmt.Errorf("size %d: %w", size, ErrRange)
+	case !s.whole() || s.bytes != size || s.held.n != chunksOf(size, s.chunkSize):
+		return fmt.Errorf("%d of %d bytes are held: %w", s.bytes, size, ErrMissing)
+	}
+	return nil
+}
+
+// publish does the work; FORMAT.md, "Publishing", has the order and why. s.op is held, no writer is left.
+func (s *Stage) publish(ctx context.Context, c Commit) ([]byte, error) {
+	root, err := s.root(c.Size)
+	if err != nil {
+		return nil, err
+	}
+	if root != c.Root { // guard of I1
+		return nil, fmt.Errorf("publish: %w", ErrRootMismatch)
+	}
+	var done placed
+	if s.forward {
+		done, err = s.placedBefore()
+	} else {
+		if err := s.seal(c, root); err != nil {
+			return nil, err
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, context.Cause(ctx)
+		}
+		done, err = s.place(ctx, c)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.spec.Durability != None {
+		if err := s.syncPlaced(done); err != nil {
+			return nil, err
+		}
+	}
+	p := Published{Path: s.spec.Path, Root: root, Size: c.Size, Time: s.d.o.Now(), Replaced: done.replaced}
+	receipt, err := s.d.record(s.spec.Transfer, s.id.key, s.spec.Durability, p, c.Sign)
+	if err != nil {
+		// The file is published, the stage is sealed: the next Begin goes on from here.
+		s.mu.Lock()
+		s.dead = err
+		s.mu.Unlock()
+		return nil, err
+	}
+	return receipt, nil
+}
+
+// root joins the CVs of what is held.
+func (s *Stage) root(size int64) (crypto.Digest, error) {
+	n := chunksOf(size, s.chunkSize)
+	if n == 1 && !s.single() {
+		// A chunk of unknown company was hashed as one of several.
+		h := s.d.pool.Get().(*crypto.ChunkHasher)
+		defer s.d.pool.Put(h)
+		if _, err := s.hashChunk(0, h, make([]byte, readSize)); err != nil {
+			return crypto.Digest{}, fmt.Errorf("publish: %w", err)
+		}
+		cv, err := s.cvs.get(0, s.journal)
+		if err == nil && h.CV() != cv {
+			err = ErrStageLost
+		}
+		return h.Root(), err
+	}
+	var failed error
+	root := crypto.RootOf(uint64(n), func(i uint64) crypto.CV {
+		cv, err := s.cvs.get(int64(i), s.journal)
+		if err != nil && failed == nil {
+			failed = fmt.Errorf("publish: %w", err)
+		}
+		return cv
+	})
+	return root, failed
+}
+
+// seal makes the file in the stage what it is to be under its final name, durably, and says so in the journal.
+func (s *Stage) seal(c Commit, root crypto.Digest) error {
+	if s.spec.Size < 0 {
+		// A chunk that was begun and never finished may lie behind the end.
+		if err := s.data.Truncate(c.Size); err != nil {
+			return err
+		}
+	}
+	fi, err := s.data.Stat()
+	if err != nil {
+		return err
+	}
+	if fi.Size() != c.Size {
+		return s.giveUp(fmt.Errorf("publish: the stage has %d bytes instead of %d: %w", fi.Size(), c.Size, ErrStageLost))
+	}
+	meta := s.spec.Meta
+	if c.Meta != nil {
+		meta = *c.Meta
+	}
+	if err := meta.apply(s.data); err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	if s.spec.Durability != None {
+		// One fsync for bytes and metadata: nothing depends on the state between them.
+		if err := s.data.Sync(); err != nil {
+			return s.failed(syncError("data", err))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.journal.append(record{kind: recSeal, body: root}); err != nil {
+		s.dead = err
+		return err
+	}
+	return nil
+}
+
+// giveUp makes the stage one that is removed by the next Begin.
+func (s *Stage) giveUp(err error) error {
+	s.d.setLost(s.dir)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dead = err
+	return err
+}
+
+// placed says what has the final name.
+type placed struct {
+	at       spot
+	existing bool // it was there before, with the same content
+	replaced Path
+}
+
+// place gives the file its final name. This is the only way in which a file gets one (I8).
+func (s *Stage) place(ctx context.Context, c Commit) (placed, error) {
+	switch s.spec.IfExists {
+	case Fail:
+		return s.placeNew(ctx, c)
+	case Version:
+		return s.placeKeeping()
+	default:
+		var p placed
+		err := s.underName(s.d.ns.RLocker(), func(at spot) error {
+			p.at = at
+			return s.rename(at, s.d.fs.Rename)
+		})
+		return p, err
+	}
+}
+
+// locker is a sync.Locker.
+type locker interface {
+	Lock()
+	Unlock()
+}
+
+// underName resolves the final name, making the directories above it, and calls f with lock held, so that the name
+// means the same to both. It tries again when somebody removed a directory in between.
+func (s *Stage) underName(lock locker, f func(spot) error) error {
+	once := func() error {
+		lock.Lock()
+		defer lock.Unlock()
+		at, err := s.d.resolve(s.spec.Path, makeParents)
+		if err != nil {
+			return err
+		}
+		if at.info != nil && at.info.IsDir() {
+			return pathError("publish", s.spec.Path.String(), ErrIsDir)
+		}
+		return f(at)
+	}
+	var err error
+	for range 3 {
+		if err = once(); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return err
+}
+
+// rename moves the data to at by move, if the stage still has the file that was written.
+func (s *Stage) rename(at spot, move func(from, to string) error) error {
+	own, err := s.data.Stat()
+	if err != nil {
+		return err
+	}
+	now, err := s.d.fs.Lstat(s.dataName)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !durable.SameFile(own, now) {
+		return s.giveUp(fmt.Errorf("publish: %w", ErrStageLost))
+	}
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	err = s.ended // guard of I5: the last moment
+	s.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	err = move(s.dataName, at.name)
+	switch {
+	case err == nil:
+		s.renamed = true
+	case errors.Is(err, syscall.EXDEV):
+		// A mount of the same device. Next time the stage is made beside the file.
+		s.d.mu.Lock()
+		s.d.away[at.parent] = true
+		s.d.mu.Unlock()
+	}
+	return err
+}
+
+// placeNew never replaces (I11). What is there with the same content is success.
+func (s *Stage) placeNew(ctx context.Context, c Commit) (placed, error) {
+	var p placed
+	err := s.underName(s.d.ns.RLocker(), func(at spot) error {
+		p.at = at
+		if at.info != nil {
+			return existError(s.spec.Path.String())
+		}
+		return s.rename(at, s.d.fs.RenameNoReplace) // guard of I11
+	})
+	if !errors.Is(err, fs.ErrExist) {
+		return p, err
+	}
+	at, err := s.d.sameContent(ctx, s.spec.Path, c, s.spec.Durability, s.spec.Busy)
+	return placed{at: at, existing: true}, err
+}
+
+// placeKeeping keeps what is there as a version, then replaces it.
+func (s *Stage) placeKeeping() (placed, error) {
+	var p placed
+	var kept keptVersion
+	for range 10 {
+		var old bool
+		// Nobody else publishes while it is checked that the kept file is the one that is replaced.
+		err := s.underName(&s.d.ns, func(at spot) error {
+			p.at = at
+			if at.info != nil && (kept.info == nil || !durable.SameFile(kept.info, at.info)) {
+				old = true
+				return nil
+			}
+			return s.rename(at, s.d.fs.Rename)
+		})
+		if err != nil || !old {
+			if err == nil && kept.info != nil {
+				p.replaced = kept.path
+				s.d.pruneVersions(s.spec.Path)
+			}
+			return p, err
+		}
+		s.d.dropVersion(kept)
+		if kept, err = s.d.keepVersion(p.at.name, s.spec.Path, s.spec.Durability); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return p, err
+		}
+	}
+	return p, fmt.Errorf("publish %q: it is being replaced all the time: %w", s.spec.Path.String(), ErrBusy)
+}
+
+// placedBefore is place for a file that has its final name already: a crash came between.
+func (s *Stage) placedBefore() (placed, error) {
+	at, err := s.d.locate(s.spec.Path, 0)
+	if err != nil {
+		return placed{}, err
+	}
+	own, err := s.data.Stat()
+	if err != nil {
+		return placed{}, err
+	}
+	if at.info == nil || !durable.SameFile(own, at.info) {
+		return placed{}, s.giveUp(fmt.Errorf("publish: %w", ErrStageLost))
+	}
+	if s.spec.Durability != None {
+		if err := s.data.Sync(); err != nil && !unsupported(err) {
+			return placed{}, s.giveUp(syncError("data", err))
+		}
+	}
+	return placed{at: at, existing: true}, nil
+}
+
+// syncPlaced makes the final name durable. When that fails the file may have it and lose it again: nothing of the
+// stage is of use any more.
+func (s *Stage) syncPlaced(p placed) error {
+	err := s.d.syncSpot(p.at)
+	if err == nil {
+		return nil
+	}
+	_ = s.giveUp(err)
+	if s.remove(s.dir) != nil {
+		s.d.setLost(s.dir)
+	}
+	return err
+}
+
+// syncSpot makes a name durable, with the directories above it.
+func (d *Dir) syncSpot(at spot) error {
+	if err := d.syncAbove(at.dirs); err != nil {
+		return err
+	}
+	return d.syncDir(at.parent)
+}
+
+// sameContent finds at p a file with the content of c and makes it durable; any other is fs.ErrExist.
+func (d *Dir) sameContent(ctx context.Context, p Path, c Commit, dur Durability, busy func()) (spot, error) {
+	at, err := d.locate(p, 0)
+	if err != nil {
+		return spot{}, err
+	}
+	if at.info == nil {
+		return spot{}, pathError("publish", p.String(), fs.ErrNotExist)
+	}
+	if at.info.IsDir() {
+		return spot{}, pathError("publish", p.String(), ErrIsDir)
+	}
+	if !at.info.Mode().IsRegular() || at.info.Size() != c.Size {
+		return spot{}, existError(p.String())
+	}
+	f, err := durable.OpenRegular(d.fs, at.name)
+	if err != nil {
+		return spot{}, err
+	}
+	defer f.Close()
+	root, size, err := hashFile(ctx, f, busy)
+	if err != nil {
+		return spot{}, err
+	}
+	if root != c.Root || size != c.Size {
+		return spot{}, existError(p.String())
+	}
+	if dur != None {
+		if err := f.Sync(); err != nil && !unsupported(err) {
+			return spot{}, syncError("data", err)
+		}
+	}
+	own, err := f.Stat()
+	if err != nil {
+		return spot{}, err
+	}
+	if now, err := d.fs.Lstat(at.name); err != nil || !durable.SameFile(own, now) {
+		return spot{}, existError(p.String())
+	}
+	return at, nil
+}
+
+// hashFile hashes f from its beginning.
+func hashFile(ctx context.Context, f io.ReaderAt, busy func()) (crypto.Digest, int64, error) {
+	h := crypto.NewHasher()
+	buf := make([]byte, readSize)
+	last := time.Now()
+	for off := int64(0); ; {
+		if err := ctx.Err(); err != nil {
+			return crypto.Digest{}, 0, context.Cause(ctx)
+		}
+		n, err := f.ReadAt(buf, off)
+		h.Write(buf[:n])
+		off += int64(n)
+		if err == io.EOF {
+			return h.Sum(), off, nil
+		}
+		if err != nil {
+			return crypto.Digest{}, 0, err
+		}
+		if busy != nil && time.Since(last) >= time.Second {
+			busy()
+			last = time.Now()
+		}
+	}
+}
+
+// Confirm makes a receipt for a file that is there already with the content of c: nothing was sent, or need be. It needs
+// the right to put, since it tells no more than sending the content again would. Another content is fs.ErrExist,
+// no file fs.ErrNotExist. Of sp it uses Transfer, Path, Durability and Busy.
+func (v *View) Confirm(ctx context.Context, sp Spec, c Commit) ([]byte, error) {
+	if err := v.need("put", Put); err != nil {
+		return nil, err
+	}
+	if sp.Path.IsRoot() {
+		return nil, pathError("publish", ".", ErrIsDir)
+	}
+	at, err := v.d.sameContent(ctx, sp.Path, c, sp.Durability, sp.Busy)
+	if err != nil {
+		return nil, err
+	}
+	if sp.Durability != None {
+		if err := v.d.syncSpot(at); err != nil {
+			return nil, err
+		}
+	}
+	p := Published{Path: sp.Path, Root: c.Root, Size: c.Size, Time: v.d.o.Now()}
+	return v.d.record(sp.Transfer, stageIDOf(v.owner, &sp).key, sp.Durability, p, c.Sign)
+}
+
+// Existing says what is at p, as Stat does, to who may put there: so that a file that may not be replaced need not
+// be sent to learn that. Missing is fs.ErrNotExist.
+func (v *View) Existing(p Path) (Entry, error) {
+	if err := v.need("put", Put); err != nil {
+		return Entry{}, err
+	}
+	return v.d.stat(p)
+}
+
+// record makes the receipt and writes it to done.log.
+func (d *Dir) record(id [16]byte, key string, dur Durability, p Published, sign func(Published) ([]byte, error)) ([]byte, error) {
+	var receipt []byte
+	if sign != nil {
+		var err error
+		if receipt, err = sign(p); err != nil {
+			return nil, fmt.Errorf("receipt: %w", err)
+		}
+	}
+	if !d.o.KeepDoneLog {
+		return receipt, nil
+	}
+	if err := d.done.add(id, key, receipt, dur != None); err != nil {
+		return nil, err
+	}
+	return receipt, nil
+}
+
+// keptVersion is an old file that has got a second name.
+type keptVersion struct {
+	name string
+	path Path
+	info fs.FileInfo
+}
+
+// versionTime names versions so that names sort by time.
+const versionTime = "20060102T150405.000000000Z"
+
+// keepVersion links the file name, which is at p, as a version, durably.
+func (d *Dir) keepVersion(name string, p Path, dur Durability) (keptVersion, error) {
+	dirs := []string{stateDir, versionsDir}
+	for _, c := range p.parts {
+		dirs = append(dirs, dirs[len(dirs)-1]+"/"+c)
+	}
+	if err := d.ensureDirs(dirs...); err != nil {
+		return keptVersion{}, fmt.Errorf("keep the old version: %w", err)
+	}
+	dir := dirs[len(dirs)-1]
+	stamp := d.o.Now().UTC().Format(versionTime)
+	k := keptVersion{}
+	var err error
+	for i := range 100 {
+		v := stamp
+		if i > 0 {
+			v = fmt.Sprintf("%s-%02d", stamp, i)
+		}
+		k.name, k.path = dir+"/"+v, Path{parts: append(p.Parts(), v)}
+		if err = d.fs.Link(name, k.name); !errors.Is(err, fs.ErrExist) {
+			break
+		}
+	}
+	if err != nil {
+		return keptVersion{}, fmt.Errorf("keep the old version: %w", err)
+	}
+	if k.info, err = d.fs.Lstat(k.name); err != nil {
+		return keptVersion{}, err
+	}
+	if dur == None {
+		return k, nil
+	}
+	above, err := d.stateAncestors(dirs...)
+	if err == nil {
+		err = d.syncAbove(above)
+	}
+	if err == nil {
+		err = d.syncDir(dir)
+	}
+	if err != nil {
+		d.dropVersion(k)
+		return keptVersion{}, err
+	}
+	return k, nil
+}
+
+func (d *Dir) dropVersion(k keptVersion) {
+	if k.info != nil {
+		_ = d.fs.Remove(k.name)
+	}
+}
+
+// pruneVersions removes the oldest versions of p beyond KeepVersions. What cannot be removed stays.
+func (d *Dir) pruneVersions(p Path) {
+	dir := versionsDir + "/" + p.String()
+	entries, err := d.fs.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	var names []string
+	for _, e := range entries {
+		if !e.IsDir() && len(e.Name()) >= len(versionTime) && strings.Contains(e.Name(), "Z") {
+			names = append(names, e.Name())
+		}
+	}
+	slices.Sort(names)
+	for _, n := range names[:max(0, len(names)-d.o.KeepVersions)] {
+		_ = d.fs.Remove(dir + "/" + n)
+	}
+}
