@@ -1,0 +1,438 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"xfer/crypto"
+	"xfer/transfer/sink"
+	"xfer/transfer/wire"
+)
+
+// getTask is one entry at the server on its way to us.
+type getTask struct {
+	kind   sink.Kind
+	remote Address
+	top    *getTop
+	path   []string // beneath top
+	shown  string
+	mode   uint32
+	mtime  int64
+	size   int64
+	link   string
+	meta   bool
+
+	fresh   bool
+	resumed bool
+}
+
+// getTop is a local directory that tasks write beneath, as a root of its own: nothing that a server names leads out of it.
+type getTop struct {
+	dir  *sink.Dir
+	view *sink.View
+}
+
+type getter struct {
+	*run[*getTask]
+	src []Address
+	dst string
+
+	mu   sync.Mutex
+	tops []*getTop
+	dirs []*getTask
+}
+
+// Get fetches sources, files or directories, to the local path dst; "-" writes the bytes of one file to out. It returns when
+// everything is published there, verified and durable as Options.Durability says. The Result is valid in every case; the
+// error is an *Error. The same call goes on from what an interrupted one left.
+func (c *Client) Get(ctx context.Context, src []Address, dst string, out io.Writer) (Result, error) {
+	g := &getter{run: newRun[*getTask](ctx, c), src: src, dst: dst}
+	g.do = g.task
+	g.path = func(t *getTask) string { return t.shown }
+	if dst == "-" {
+		return g.toPipe(out)
+	}
+	err := g.all()
+	for _, t := range g.tops {
+		if cerr := t.dir.Close(); cerr != nil && err == nil {
+			err = localError("close", dst, cerr)
+		}
+	}
+	return g.end(err)
+}
+
+func (g *getter) toPipe(out io.Writer) (Result, error) {
+	if len(g.src) != 1 {
+		return g.end(&Error{Op: "get", Kind: KindUsage, Err: errors.New("standard output takes one file")})
+	}
+	p := newPipeLanding(out)
+	g.m.found(0)
+	err := g.with(func(cs *clientSession) error { return cs.getTo(g.ctx, g.src[0], p) })
+	if err != nil {
+		return g.end(withPath(asLocal(err), strings.Join(g.src[0].Path, "/")))
+	}
+	g.m.file(strings.Join(g.src[0].Path, "/"), "received", p.written(), 0, false)
+	g.m.mu.Lock()
+	g.m.r.BytesSent = p.written()
+	g.m.mu.Unlock()
+	return g.end(nil)
+}
+
+// asLocal gives an error of the sink its kind.
+func asLocal(err error) error {
+	return localOr(err, "")
+}
+
+func (g *getter) all() error {
+	into, err := g.into()
+	if err != nil {
+		return err
+	}
+	for _, a := range g.src {
+		if err := g.start(a, into); err != nil {
+			return err
+		}
+	}
+	if err := g.work(); err != nil {
+		return err
+	}
+	g.m.allFound()
+	if g.c.Options.DryRun {
+		return nil
+	}
+	return g.directories()
+}
+
+// into says whether dst is a directory to put things into.
+func (g *getter) into() (bool, error) {
+	info, err := os.Stat(g.dst)
+	switch {
+	case err == nil && info.IsDir():
+		return true, nil
+	case err == nil && (len(g.src) > 1 || strings.HasSuffix(g.dst, "/")):
+		return false, &Error{Op: "get", Path: g.dst, Kind: KindNotFound, Err: errors.New("is no directory")}
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return false, &Error{Op: "get", Path: g.dst, Kind: KindNotFound, Err: err}
+	}
+	return len(g.src) > 1 || strings.HasSuffix(g.dst, "/"), nil
+}
+
+// start looks one source up and queues it.
+func (g *getter) start(a Address, into bool) error {
+	var st stated
+	shown := strings.Join(a.Path, "/")
+	if shown == "" {
+		shown = "/" + a.Root
+	}
+	err := g.with(func(cs *clientSession) (err error) {
+		st, err = cs.stat(g.ctx, a, false)
+		return err
+	})
+	if err != nil {
+		return withPath(err, shown)
+	}
+	t := taskOf(st.entry)
+	t.remote, t.shown = a, shown
+	name := a.Root
+	if n := len(a.Path); n > 0 {
+		name = a.Path[n-1]
+	}
+	dst := filepath.Clean(g.dst)
+	contents := a.TrailSlash || name == ""
+	if t.kind == sink.Directory {
+		if into && !contents {
+			dst = filepath.Join(dst, name)
+		}
+		if t.top, err = g.open(dst); err != nil {
+			return err
+		}
+	} else {
+		dir := dst
+		if !into {
+			dir, name = filepath.Dir(dst), filepath.Base(dst)
+		}
+		if t.top, err = g.open(dir); err != nil {
+			return err
+		}
+		t.path = []string{name}
+	}
+	g.queue(t)
+	return nil
+}
+
+func taskOf(e wire.Entry) *getTask {
+	return &getTask{kind: sink.Kind(e.Kind), mode: e.Mode, mtime: e.MTimeNS, size: int64(min(e.Size, 1<<62)), link: e.Target}
+}
+
+func (g *getter) open(dir string) (*getTop, error) {
+	if g.c.Options.DryRun {
+		if _, err := os.Stat(dir); err != nil {
+			return &getTop{}, nil
+		}
+	} else if err := os.MkdirAll(dir, 0o777); err != nil {
+		return nil, localError("make", dir, err)
+	}
+	d, err := sink.OpenDir(dir, sink.Options{})
+	if err != nil {
+		return nil, localError("open", dir, err)
+	}
+	t := &getTop{dir: d, view: d.View("get", sink.All)}
+	g.tops = append(g.tops, t)
+	return t, nil
+}
+
+func (g *getter) queue(t *getTask) {
+	if t.kind == sink.File {
+		g.m.found(t.size)
+	}
+	g.q.put(t, false, func() bool { return false })
+}
+
+// directories sets mode and time of the directories, the deepest first.
+func (g *getter) directories() error {
+	for i := len(g.dirs) - 1; i >= 0; i-- { // a directory comes after the one it is in
+		d := g.dirs[i]
+		if len(d.path) == 0 && d.remote.TrailSlash {
+			continue // its contents were asked for, not itself
+		}
+		p, err := sink.NewPath(d.path...)
+		if err == nil {
+			err = d.top.view.SetMeta(p, sinkMeta(d.metaOf()))
+		}
+		if err != nil {
+			g.fail(d, localError("set the mode of", d.shown, err))
+		}
+	}
+	return nil
+}
+
+func (t *getTask) metaOf() wire.Meta {
+	return wire.Meta{HasMode: true, Mode: t.mode & 0o777, HasMTime: true, MTimeNS: t.mtime}
+}
+
+func (g *getter) task(ctx context.Context, cs *clientSession, t *getTask) error {
+	p, err := sink.NewPath(t.path...)
+	if err != nil {
+		return &Error{Op: "get", Path: t.shown, Kind: KindDenied, Err: err}
+	}
+	switch t.kind {
+	case sink.Directory:
+		return g.directory(ctx, cs, t, p)
+	case sink.Link:
+		if g.c.Options.DryRun {
+			g.plan(t, p)
+			return nil
+		}
+		m := sinkMeta(t.metaOf())
+		exists := sink.Replace
+		if g.c.Options.NoClobber {
+			exists = sink.Fail
+		}
+		if err := t.top.view.Symlink(p, t.link, exists, &m); err != nil {
+			return localError("make", t.shown, err)
+		}
+		g.m.made(t.shown)
+		return nil
+	case sink.File:
+		return g.file(ctx, cs, t, p)
+	}
+	g.m.skipped(t.shown, "not a regular file")
+	return nil
+}
+
+// directory makes a directory and queues what the server lists in it.
+func (g *getter) directory(ctx context.Context, cs *clientSession, t *getTask, p sink.Path) error {
+	if g.c.Options.DryRun {
+		g.plan(t, p)
+	} else if len(t.path) > 0 {
+		m := sinkMeta(t.metaOf())
+		m.Mode |= 0o700
+		m.HasMTime = false
+		if err := t.top.view.Mkdir(p, true, true, &m); err != nil {
+			return localError("make", t.shown, err)
+		}
+	}
+	g.mu.Lock()
+	g.dirs = append(g.dirs, t)
+	g.mu.Unlock()
+	var after []byte
+	for {
+		page, err := cs.list(ctx, t.remote, after)
+		if err != nil {
+			return err
+		}
+		for _, e := range page.Entries {
+			c := taskOf(e)
+			c.top = t.top
+			c.path = append(append([]string(nil), t.path...), e.Name)
+			c.remote = Address{Root: t.remote.Root, Path: append(append([]string(nil), t.remote.Path...), e.Name)}
+			c.shown = t.shown + "/" + e.Name
+			g.queue(c)
+		}
+		if len(page.Next) == 0 {
+			return nil
+		}
+		after = page.Next
+	}
+}
+
+func (g *getter) file(ctx context.Context, cs *clientSession, t *getTask, p sink.Path) error {
+	if g.c.Options.DryRun {
+		g.plan(t, p)
+		return nil
+	}
+	release, err := g.slot(ctx, t.size)
+	if err != nil {
+		return err
+	}
+	defer release()
+	path, err := wire.NewPath(t.remote.Path...)
+	if err != nil {
+		return &Error{Op: "get", Path: t.shown, Kind: KindUsage, Err: err}
+	}
+	var want *wire.Hash
+	if g.c.Options.Checksum || g.c.Options.Receipts {
+		if e, err := t.top.view.Existing(p); err == nil && e.Kind == sink.File && e.Size == t.size {
+			st, err := cs.stat(ctx, t.remote, true)
+			if err != nil {
+				return err
+			}
+			want = st.root
+		}
+	}
+	r := receiver{view: t.top.view, identity: g.c.Identity}
+	f := &recvFile{s: cs.session, id: cs.handle(true)}
+	var counted int64
+	var mu sync.Mutex
+	count := func(n int64) {
+		mu.Lock()
+		counted += n
+		mu.Unlock()
+	}
+	f.accept = func(ctx context.Context, o wire.Open, busy func()) (accepted, error) {
+		o.Compare, o.RootHash = wire.CompareMTime, nil
+		if g.c.Options.Checksum || g.c.Options.Receipts {
+			o.Compare = wire.CompareNone
+			if want != nil {
+				o.Compare, o.RootHash = wire.CompareRoot, want
+			}
+		}
+		o.Flags &^= wire.OpenFresh
+		if t.fresh || g.c.Options.Resume == "never" && !t.resumed {
+			o.Flags |= wire.OpenFresh
+		}
+		o.IfExists = wire.IfExistsReplace
+		if g.c.Options.NoClobber {
+			o.IfExists = wire.IfExistsFail
+		}
+		o.Durability = g.durability()
+		o.Meta.Mode &= 0o777
+		if o.Size == wire.UnknownSize {
+			return accepted{}, &wire.ProtocolError{Code: wire.CodeUnsupported, Msg: "a GET of unknown size"}
+		}
+		a, err := r.accept(ctx, o, p, busy)
+		if err == nil && a.land != nil && (g.c.Options.Streams > 0 || o.Size > 1<<20) {
+			cs.wantStreams(g.c.streamsFor(int64(o.Size)))
+		}
+		return a, err
+	}
+	f.receiptOf = func(o wire.Open, pub sink.Published) (wire.Receipt, error) {
+		o.Durability = g.durability()
+		return r.receipt(o, pub)
+	}
+	f.onData = func(n int64) { count(n); g.m.sent(n); g.m.acked(n) }
+	f.onResumed = func(n int64) {
+		count(n)
+		g.m.resumed(n)
+		if !t.resumed {
+			g.m.firstResumed(n)
+		}
+	}
+	var out outcome
+	f.finished = func(o outcome, err error) { out = o }
+	err = cs.get(ctx, f, wire.Get{Root: t.remote.Root, Path: path, Handle: f.id, ChunkLog2Max: 24})
+	t.resumed = true
+	if err != nil {
+		g.m.undone(counted)
+		if KindOf(err) == KindSourceChanged || errors.Is(err, sink.ErrSourceChanged) || errors.Is(err, sink.ErrRootMismatch) {
+			t.fresh = true
+		}
+		var pe *PeerError
+		if errors.As(err, &pe) {
+			if pe.Code == wire.CodeNotFound {
+				return &Error{Op: "get", Path: t.shown, Kind: KindVanished, Err: errors.New("vanished at the server before it was read")}
+			}
+			return err
+		}
+		return withPath(localOr(err, t.shown), t.shown)
+	}
+	return g.arrived(ctx, t, p, out, counted)
+}
+
+func (g *getter) durability() wire.Durability {
+	switch g.c.Options.Durability {
+	case "full":
+		return wire.DurabilityFull
+	case "none":
+		return wire.DurabilityNone
+	case "batch":
+		return wire.DurabilityBatch
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.dirs) > 0 || len(g.src) > 1 {
+		return wire.DurabilityBatch
+	}
+	return wire.DurabilityFull
+}
+
+func (g *getter) arrived(ctx context.Context, t *getTask, p sink.Path, out outcome, counted int64) error {
+	g.receiptFrom(out.receipt, "")
+	if g.c.Options.Verify && out.receipt != nil {
+		got, _, err := t.top.view.Hash(ctx, p, func() {})
+		if err != nil {
+			return localError("verify", t.shown, err)
+		}
+		if got != crypto.Digest(out.receipt.RootHash) {
+			return &Error{Op: "verify", Path: t.shown, Kind: KindVerify, Err: errors.New("read again, it is not what was received")}
+		}
+	}
+	switch out.state {
+	case wire.StateSame, wire.StateExists:
+		g.m.file(t.shown, "skipped", out.size, counted, true)
+	default:
+		g.m.file(t.shown, "received", out.size, counted, false)
+	}
+	return nil
+}
+
+// plan tells what would be done with one entry.
+func (g *getter) plan(t *getTask, p sink.Path) {
+	action := "new"
+	if t.top.view != nil {
+		if e, err := t.top.view.Existing(p); err == nil {
+			mode := e.Mode.Perm() == fs.FileMode(t.mode&0o777)
+			switch {
+			case e.Kind != t.kind, t.kind == sink.Link && e.Target != t.link:
+				action = "update"
+			case t.kind == sink.File && (e.Size != t.size || e.MTime.UnixNano() != t.mtime):
+				action = "update"
+			case t.kind != sink.Link && !mode:
+				action = "meta"
+			default:
+				action = "skip"
+			}
+		}
+	}
+	size := int64(0)
+	if t.kind == sink.File {
+		size = t.size
+	}
+	g.m.event(Event{Kind: EventPlan, Action: action, Path: t.shown, Size: size})
+}

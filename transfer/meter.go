@@ -1,0 +1,199 @@
+package transfer
+
+import (
+	"sync"
+	"time"
+)
+
+// meter counts what a run does and tells it upward.
+type meter struct {
+	observe func(Event)
+	every   time.Duration
+
+	mu        sync.Mutex
+	r         Result
+	total     int64
+	files     int64
+	known     bool // the totals are whole
+	doneBytes int64
+	doneFiles int64
+	began     time.Time
+	lastTold  time.Time
+	lastWork  time.Time // last progress
+	rate      float64
+	rateAt    time.Time
+	rateBytes int64
+	live      int64 // payload taken by the receiver, for the rate
+}
+
+// maxListed bounds the lists of a Result.
+const maxListed = 1000
+
+func newMeter(observe func(Event), every time.Duration) *meter {
+	if every <= 0 {
+		every = 100 * time.Millisecond
+	}
+	now := time.Now()
+	return &meter{observe: observe, every: every, began: now, lastWork: now, rateAt: now}
+}
+
+// tell passes an event on, one at a time. Called with the lock held.
+func (m *meter) tell(e Event) {
+	if m.observe != nil {
+		e.Time = time.Now()
+		m.observe(e)
+	}
+}
+
+func (m *meter) event(e Event) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.tell(e)
+}
+
+func (m *meter) progress() Event {
+	e := Event{
+		Kind: EventProgress, Bytes: m.doneBytes, Files: m.doneFiles, Sent: m.r.BytesSent, Resumed: m.r.BytesResumed, Rate: m.rate,
+		Transport: m.r.Transport,
+	}
+	if m.known {
+		e.BytesTotal, e.FilesTotal = m.total, m.files
+	}
+	return e
+}
+
+// tick tells the progress when it is time. Called with the lock held.
+func (m *meter) tick() {
+	now := time.Now()
+	if now.Sub(m.lastTold) < m.every {
+		return
+	}
+	m.lastTold = now
+	if dt := now.Sub(m.rateAt).Seconds(); dt > 0.05 {
+		r := float64(m.live-m.rateBytes) / dt
+		if m.rate == 0 {
+			m.rate = r
+		} else {
+			w := min(dt/3, 1) // smoothed over about three seconds
+			m.rate += (r - m.rate) * w
+		}
+		m.rateAt, m.rateBytes = now, m.live
+	}
+	m.tell(m.progress())
+}
+
+// found counts a file of the source.
+func (m *meter) found(size int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.files++
+	m.total += max(size, 0)
+}
+
+func (m *meter) allFound() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.known = true
+}
+
+func (m *meter) sent(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.r.BytesSent += n
+}
+
+func (m *meter) acked(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.live += n
+	m.doneBytes += n
+	m.lastWork = time.Now()
+	m.tick()
+}
+
+func (m *meter) resumed(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.doneBytes += n
+	m.tick()
+}
+
+// undone takes back what an attempt had counted that ended without a receipt.
+func (m *meter) undone(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.doneBytes -= n
+}
+
+// file counts a finished file. counted is what acked and resumed have told of it already.
+func (m *meter) file(path, action string, size, counted int64, unchanged bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.doneBytes += size - counted
+	m.doneFiles++
+	m.r.Files++
+	m.r.Bytes += size
+	if unchanged {
+		m.r.FilesSkipped++
+		m.r.BytesSkipped += size
+	}
+	m.lastWork = time.Now()
+	m.tell(Event{Kind: EventFile, Path: path, Action: action, Size: size})
+	m.tick()
+}
+
+// made tells of a directory or a link.
+func (m *meter) made(path string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lastWork = time.Now()
+}
+
+// firstResumed counts what was there before this run began: only the first attempt at a file in a run counts, since what a
+// later one finds came in this run.
+func (m *meter) firstResumed(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.r.BytesResumed += n
+}
+
+func (m *meter) failed(err *Error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.r.ErrorCount++
+	if len(m.r.Errors) < maxListed {
+		m.r.Errors = append(m.r.Errors, err)
+	}
+	m.tell(Event{Kind: EventFile, Path: err.Path, Action: "failed", Err: err})
+}
+
+func (m *meter) skipped(path, reason string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.r.Skipped) < maxListed {
+		m.r.Skipped = append(m.r.Skipped, Skipped{Path: path, Reason: reason})
+	}
+	m.tell(Event{Kind: EventFile, Path: path, Action: "skipped", Reason: reason})
+}
+
+func (m *meter) receipt(r Receipt) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.r.Receipts = append(m.r.Receipts, r)
+}
+
+// progressAt returns the time of the last progress.
+func (m *meter) progressAt() time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lastWork
+}
+
+// finish tells the last progress and returns the result.
+func (m *meter) finish() Result {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.r.Duration = time.Since(m.began)
+	m.tell(m.progress())
+	return m.r
+}

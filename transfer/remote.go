@@ -1,0 +1,461 @@
+package transfer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"xfer/crypto"
+	"xfer/transfer/sink"
+	"xfer/transfer/wire"
+)
+
+// RemoteEntry is what a server says of one name.
+type RemoteEntry struct {
+	Name   string // raw bytes
+	Kind   sink.Kind
+	Size   int64  // bytes
+	Mode   uint32 // Unix permission bits with setuid, setgid and sticky
+	MTime  time.Time
+	Target string // of a symbolic link, raw bytes
+}
+
+// RootInfo is a root that the server offers us.
+type RootInfo struct {
+	Name    string
+	Rights  []string
+	Default bool
+}
+
+// Remote is a connection for single operations. Where it is lost, an operation dials anew, as long as Options.RetryFor says.
+// Methods may not be called concurrently. Errors are *Error.
+type Remote struct {
+	r *run[struct{}]
+}
+
+// Remote connects. The caller closes it.
+func (c *Client) Remote(ctx context.Context) (*Remote, error) {
+	r := &Remote{r: newRun[struct{}](ctx, c)}
+	if _, err := r.r.session(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Close ends the session.
+func (r *Remote) Close() error {
+	if r.r.cs != nil {
+		r.r.cs.close()
+	}
+	return nil
+}
+
+// Roots are the roots that the server offers us.
+func (r *Remote) Roots() []RootInfo {
+	var out []RootInfo
+	for _, i := range r.r.cs.welcome.Roots {
+		out = append(out, RootInfo{Name: i.Name, Rights: i.Rights, Default: i.Default})
+	}
+	return out
+}
+
+// Name is our name at the server.
+func (r *Remote) Name() string { return r.r.cs.welcome.Name }
+
+// Clock is the server's wall clock when the session began.
+func (r *Remote) Clock() time.Time { return time.Unix(0, r.r.cs.welcome.TimeNS) }
+
+// Peer is the server's identity.
+func (r *Remote) Peer() crypto.PeerID { return r.r.cs.conn.Peer() }
+
+// Transport is "tcp" or "quic".
+func (r *Remote) Transport() string { return string(r.r.cs.conn.Kind()) }
+
+func (r *Remote) with(ctx context.Context, f func(cs *clientSession) error) error {
+	r.r.ctx = ctx
+	return r.r.with(f)
+}
+
+// Stat tells what a name is.
+func (r *Remote) Stat(ctx context.Context, a Address) (e RemoteEntry, err error) {
+	err = r.with(ctx, func(cs *clientSession) error {
+		st, err := cs.stat(ctx, a, false)
+		e = remoteEntry(st.entry)
+		return err
+	})
+	return e, err
+}
+
+// List calls each with the entries of a directory, sorted by their bytes.
+func (r *Remote) List(ctx context.Context, a Address, each func(RemoteEntry) error) error {
+	var after []byte
+	for {
+		var page wire.Entries
+		err := r.with(ctx, func(cs *clientSession) (err error) {
+			page, err = cs.list(ctx, a, after)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, e := range page.Entries {
+			if err := each(remoteEntry(e)); err != nil {
+				return err
+			}
+		}
+		if len(page.Next) == 0 {
+			return nil
+		}
+		after = page.Next
+	}
+}
+
+// Hash lets the server hash a file.
+func (r *Remote) Hash(ctx context.Context, a Address) (d crypto.Digest, size int64, err error) {
+	err = r.with(ctx, func(cs *clientSession) error {
+		st, err := cs.stat(ctx, a, true)
+		if err != nil {
+			return err
+		}
+		if st.root == nil {
+			return protocolError("STATED without the root that was asked for")
+		}
+		d, size = crypto.Digest(*st.root), int64(st.entry.Size)
+		return nil
+	})
+	return d, size, err
+}
+
+// Mkdir makes a directory; with parents also those above it, and one that is there is no error.
+func (r *Remote) Mkdir(ctx context.Context, a Address, parents bool) error {
+	return r.do(ctx, a, func(p wire.Path) wire.Message {
+		return wire.Mkdir{Root: a.Root, Path: p, Parents: parents, ExistOK: parents}
+	})
+}
+
+// Rename renames beneath one root.
+func (r *Remote) Rename(ctx context.Context, from, to Address, noReplace bool) error {
+	if from.Root != to.Root {
+		return &Error{Op: "mv", Kind: KindUsage, Err: errors.New("both names must be in one root")}
+	}
+	dst, err := wire.NewPath(to.Path...)
+	if err != nil {
+		return &Error{Op: "mv", Kind: KindUsage, Err: err}
+	}
+	return r.do(ctx, from, func(p wire.Path) wire.Message {
+		return wire.Rename{Root: from.Root, From: p, To: dst, NoReplace: noReplace}
+	})
+}
+
+// Remove removes a name; recursive: a directory with all that is in it.
+func (r *Remote) Remove(ctx context.Context, a Address, recursive, missingOK bool) error {
+	return r.do(ctx, a, func(p wire.Path) wire.Message {
+		return wire.Remove{Root: a.Root, Path: p, Recursive: recursive, MissingOK: missingOK}
+	})
+}
+
+func (r *Remote) do(ctx context.Context, a Address, m func(wire.Path) wire.Message) error {
+	p, err := wire.NewPath(a.Path...)
+	if err != nil {
+		return &Error{Op: "name", Kind: KindUsage, Err: err}
+	}
+	return r.with(ctx, func(cs *clientSession) error {
+		_, err := cs.request(ctx, 0, m(p))
+		return err
+	})
+}
+
+// Space tells what is free beneath a root, and the size of its file system, in bytes.
+func (r *Remote) Space(ctx context.Context, root string) (free, total int64, err error) {
+	err = r.with(ctx, func(cs *clientSession) error {
+		m, err := cs.request(ctx, 0, wire.Space{Root: root})
+		if err != nil {
+			return err
+		}
+		s, ok := m.(wire.Spaced)
+		if !ok {
+			return protocolError("%v instead of SPACED", m.Type())
+		}
+		free, total = int64(min(s.Free, 1<<62)), int64(min(s.Total, 1<<62))
+		return nil
+	})
+	return free, total, err
+}
+
+// Ping measures a round trip.
+func (r *Remote) Ping(ctx context.Context) (time.Duration, error) {
+	began := time.Now()
+	_, _, err := r.Space(ctx, "")
+	var pe *PeerError
+	if errors.As(err, &pe) {
+		err = nil // an answer is an answer
+	}
+	return time.Since(began), err
+}
+
+// Cat writes the bytes of a file to w, each chunk after it was verified, and returns how many.
+func (r *Remote) Cat(ctx context.Context, a Address, w io.Writer) (int64, error) {
+	p := newPipeLanding(w)
+	err := r.with(ctx, func(cs *clientSession) error { return cs.getTo(ctx, a, p) })
+	return p.written(), err
+}
+
+// stated is the answer to a STAT.
+type stated struct {
+	entry wire.Entry
+	root  *wire.Hash
+}
+
+func (cs *clientSession) stat(ctx context.Context, a Address, root bool) (stated, error) {
+	p, err := wire.NewPath(a.Path...)
+	if err != nil {
+		return stated{}, &Error{Op: "name", Kind: KindUsage, Err: err}
+	}
+	m, err := cs.request(ctx, 0, wire.Stat{Root: a.Root, Path: p, WantRoot: root})
+	if err != nil {
+		return stated{}, err
+	}
+	s, ok := m.(wire.Stated)
+	if !ok {
+		return stated{}, protocolError("%v instead of STATED", m.Type())
+	}
+	return stated{s.Entry, s.RootHash}, nil
+}
+
+func (cs *clientSession) list(ctx context.Context, a Address, after []byte) (wire.Entries, error) {
+	p, err := wire.NewPath(a.Path...)
+	if err != nil {
+		return wire.Entries{}, &Error{Op: "name", Kind: KindUsage, Err: err}
+	}
+	m, err := cs.request(ctx, 0, wire.List{Root: a.Root, Path: p, Depth: 1, Cursor: after})
+	if err != nil {
+		return wire.Entries{}, err
+	}
+	e, ok := m.(wire.Entries)
+	if !ok {
+		return wire.Entries{}, protocolError("%v instead of ENTRIES", m.Type())
+	}
+	last := string(after)
+	for _, x := range e.Entries {
+		if x.Name <= last {
+			return wire.Entries{}, protocolError("ENTRIES out of order")
+		}
+		last = x.Name
+	}
+	if len(e.Next) > 0 && (len(e.Entries) == 0 || string(e.Next) != last) {
+		return wire.Entries{}, protocolError("ENTRIES with a cursor that leads nowhere")
+	}
+	return e, nil
+}
+
+func remoteEntry(e wire.Entry) RemoteEntry {
+	return RemoteEntry{Name: e.Name, Kind: sink.Kind(e.Kind), Size: int64(min(e.Size, 1<<62)), Mode: e.Mode, MTime: time.Unix(0, e.MTimeNS), Target: e.Target}
+}
+
+// getTo gets one file into a pipe, on the control stream alone so that it comes in order.
+func (cs *clientSession) getTo(ctx context.Context, a Address, p *pipeLanding) error {
+	path, err := wire.NewPath(a.Path...)
+	if err != nil {
+		return &Error{Op: "name", Kind: KindUsage, Err: err}
+	}
+	f := &recvFile{s: cs.session, id: cs.handle(true)}
+	p.attach(cs.session)
+	f.accept = func(_ context.Context, o wire.Open, _ func()) (accepted, error) { return p.accept(o) }
+	f.receiptOf = func(o wire.Open, pub sink.Published) (wire.Receipt, error) {
+		return receiver{identity: cs.c.Identity}.receipt(o, pub)
+	}
+	return cs.get(ctx, f, wire.Get{Root: a.Root, Path: path, Handle: f.id, ChunkLog2Max: 20})
+}
+
+// get sends a GET and waits until its transfer has ended in f.
+func (cs *clientSession) get(ctx context.Context, f *recvFile, m wire.Get) error {
+	done := make(chan error, 1)
+	inner := f.finished
+	f.finished = func(o outcome, err error) {
+		if inner != nil {
+			inner(o, err)
+		}
+		done <- err
+	}
+	cs.mu.Lock()
+	if cs.closed {
+		cs.mu.Unlock()
+		return cs.lost()
+	}
+	cs.recvs[f.id] = f
+	cs.mu.Unlock()
+	cs.working(1)
+	defer cs.working(-1)
+	cs.send(f.id, m)
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		cs.send(f.id, wire.Abort{Keep: true, Code: wire.CodeStreamLost})
+		f.stop(true, context.Cause(ctx))
+		return context.Cause(ctx)
+	case <-cs.ended: // everything is parked
+		select {
+		case err := <-done:
+			return err
+		default:
+			return cs.lost()
+		}
+	}
+}
+
+// pipeLanding takes chunks in order and writes each to w once it is verified.
+type pipeLanding struct {
+	w io.Writer
+
+	mu    sync.Mutex
+	s     *session
+	open  *wire.Open
+	next  int64 // chunks written
+	bytes int64
+	cvs   []crypto.CV
+	buf   []byte
+	err   error // of w
+}
+
+func newPipeLanding(w io.Writer) *pipeLanding { return &pipeLanding{w: w} }
+
+func (p *pipeLanding) attach(s *session) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.s = s
+}
+
+func (p *pipeLanding) written() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.bytes
+}
+
+func (p *pipeLanding) accept(o wire.Open) (accepted, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o.Size == wire.UnknownSize || o.ChunkLog2 > 24 {
+		return accepted{}, &wire.ProtocolError{Code: wire.CodeUnsupported, Msg: "a GET of unknown size"}
+	}
+	if p.open != nil && (string(p.open.Fingerprint) != string(o.Fingerprint) || p.open.Size != o.Size || p.open.ChunkLog2 != o.ChunkLog2) {
+		if p.next > 0 {
+			return accepted{}, &Error{Op: "get", Kind: KindVerify, Err: errors.New("the file changed at the server while a part of it was already written out")}
+		}
+	}
+	p.open = &o
+	a := accepted{state: wire.StateNew, land: p}
+	if p.next > 0 {
+		a.state = wire.StatePartial
+		a.found.Have = []sink.Range{{Start: 0, Count: p.next}}
+	}
+	return a, nil
+}
+
+func (p *pipeLanding) Claim(chunk, offset int64) (chunkWriter, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if chunk != p.next || offset != 0 {
+		return nil, protocolError("chunks out of order in a stream")
+	}
+	p.buf = p.buf[:0]
+	return &pipeChunk{p: p, chunk: chunk}, nil
+}
+
+// pipeChunk is one chunk on its way through a pipeLanding.
+type pipeChunk struct {
+	p     *pipeLanding
+	chunk int64
+}
+
+func (c *pipeChunk) Write(b []byte) error {
+	c.p.mu.Lock()
+	defer c.p.mu.Unlock()
+	c.p.buf = append(c.p.buf, b...)
+	return nil
+}
+
+func (c *pipeChunk) Park() {}
+
+func (c *pipeChunk) Finish(cv crypto.CV) (bool, error) {
+	p := c.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := crypto.NewChunkHasher()
+	h.Reset(uint64(c.chunk), p.open.ChunkLog2)
+	_, _ = h.Write(p.buf)
+	want := cv
+	var got crypto.CV
+	if chunkCount(int64(p.open.Size), p.open.ChunkLog2) == 1 {
+		got = crypto.CV(h.Root())
+	} else {
+		got = h.CV()
+	}
+	if got != want {
+		return false, sink.ErrChunkBad
+	}
+	s := p.s
+	s.blocked.Add(1) // a slow reader of our output is nobody's stall
+	n, err := p.w.Write(p.buf)
+	s.heard.Store(time.Now().UnixNano())
+	s.progress.Store(time.Now().UnixNano())
+	s.blocked.Add(-1)
+	p.bytes += int64(n)
+	if err != nil {
+		p.err = &Error{Op: "write", Path: "-", Kind: KindLocalIO, Err: err}
+		return false, p.err
+	}
+	p.next++
+	p.cvs = append(p.cvs, cv)
+	return false, nil
+}
+
+func (p *pipeLanding) Held() (int64, int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.next, p.bytes
+}
+
+func (p *pipeLanding) CVs(first, count int64) ([]crypto.CV, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if first < 0 || count < 0 || first+count > int64(len(p.cvs)) {
+		return nil, protocolError("HASHES outside of the transfer")
+	}
+	return append([]crypto.CV(nil), p.cvs[first:first+count]...), nil
+}
+
+func (p *pipeLanding) Checkpoint(context.Context) ([]sink.Range, error) { return nil, nil }
+func (p *pipeLanding) Dirty() (int64, time.Time)                        { return 0, time.Time{} }
+func (p *pipeLanding) Park() error                                      { return nil }
+func (p *pipeLanding) Discard() error                                   { return nil }
+
+func (p *pipeLanding) Publish(_ context.Context, c sink.Commit) ([]byte, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.bytes != c.Size || p.open.Size != uint64(c.Size) {
+		return nil, sink.ErrMissing
+	}
+	var root crypto.Digest
+	switch len(p.cvs) {
+	case 0:
+		root = crypto.EmptyRoot
+	case 1:
+		root = crypto.Digest(p.cvs[0])
+	default:
+		root = crypto.RootOf(uint64(len(p.cvs)), func(i uint64) crypto.CV { return p.cvs[i] })
+	}
+	if root != c.Root {
+		return nil, sink.ErrRootMismatch
+	}
+	return c.Sign(sink.Published{Root: root, Size: c.Size, Time: time.Now()})
+}
+
+// newTransferID makes a random one.
+func newTransferID() (id wire.TransferID, err error) {
+	_, err = rand.Read(id[:])
+	return id, err
+}

@@ -1,0 +1,632 @@
+package transfer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"xfer/crypto"
+	"xfer/transfer/durable"
+	"xfer/transfer/sink"
+	"xfer/transfer/tree"
+	"xfer/transfer/wire"
+)
+
+// Address is a place on a server: a named root ("" = the client's default root) and the components beneath it.
+type Address struct {
+	Root       string
+	Path       []string // raw bytes
+	TrailSlash bool     // written with a trailing "/": a directory, made if missing; as a source, its contents
+}
+
+// Source is one local thing to send.
+type Source struct {
+	Path  string    // as the user named it; a directory with a trailing "/" sends its contents
+	Stdin io.Reader // instead of Path: read to its end; nobody else may read it meanwhile
+}
+
+// sendTask is one entry of a source on its way.
+type sendTask struct {
+	kind  sink.Kind
+	src   *sendRoot
+	name  []string // beneath src
+	dst   []string // beneath the root at the server
+	shown string   // the name for people
+	info  fs.FileInfo
+	link  string
+	pipe  *pipeSource
+	meta  bool // second visit of a directory: set its mode and time
+
+	id      wire.TransferID
+	fresh   bool
+	resumed bool // what was there before this run has been counted
+}
+
+// sendRoot is an opened directory that tasks read beneath.
+type sendRoot struct{ fs durable.FS }
+
+// sender is one Send.
+type sender struct {
+	*run[*sendTask]
+	src  []Source
+	dst  Address
+	root string
+
+	mu    sync.Mutex
+	dirs  []*sendTask
+	roots []*sendRoot
+}
+
+// Send sends sources to dst and returns when all of them are published there, verified and durable as
+// Options.Durability says, or when it gives up. The Result is valid in every case; the error is an *Error. Cancelling ctx
+// stops within a second; what the server has of an unfinished file stays there, and the same call goes on from it.
+func (c *Client) Send(ctx context.Context, src []Source, dst Address) (Result, error) {
+	s := &sender{run: newRun[*sendTask](ctx, c), src: src, dst: dst, root: dst.Root}
+	s.do = s.task
+	s.path = func(t *sendTask) string { return t.shown }
+	defer s.closeRoots()
+	err := s.all()
+	return s.end(err)
+}
+
+func (s *sender) all() error {
+	for _, src := range s.src {
+		if src.Stdin != nil {
+			continue
+		}
+		if _, err := os.Lstat(src.Path); err != nil {
+			return localError("read", src.Path, err)
+		}
+	}
+	into, err := s.resolve()
+	if err != nil {
+		return err
+	}
+	s.q.producer(1)
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	walked := make(chan struct{})
+	go func() {
+		defer close(walked)
+		defer s.q.producer(-1)
+		for _, src := range s.src {
+			s.walk(ctx, src, into)
+		}
+		s.m.allFound()
+	}()
+	err = s.work()
+	cancel()
+	s.q.producer(0) // wakes the walker
+	<-walked
+	if err != nil || s.c.Options.DryRun {
+		return err
+	}
+	return s.directories()
+}
+
+// resolve says whether the destination is a directory to put things into.
+func (s *sender) resolve() (into bool, err error) {
+	if s.dst.TrailSlash || len(s.src) > 1 || len(s.dst.Path) == 0 {
+		// The connection is made at once, so that a refusal is known before anything is read.
+		return true, s.with(func(*clientSession) error { return nil })
+	}
+	err = s.with(func(cs *clientSession) error {
+		e, err := cs.stat(s.ctx, s.dst, false)
+		switch KindOf(err) {
+		case KindNotFound, KindDenied: // new, or nobody may know: then it is the name
+			var pe *PeerError
+			if errors.As(err, &pe) {
+				return s.rootThere(cs, err)
+			}
+		}
+		into = err == nil && e.entry.Kind == wire.Kind(sink.Directory)
+		return err
+	})
+	return into, err
+}
+
+// rootThere tells a name that is not there from a root that is not there.
+func (s *sender) rootThere(cs *clientSession, err error) error {
+	if s.dst.Root == "" {
+		return nil
+	}
+	for _, r := range cs.welcome.Roots {
+		if r.Name == s.dst.Root {
+			return nil
+		}
+	}
+	return err
+}
+
+// walk makes tasks of one source.
+func (s *sender) walk(ctx context.Context, src Source, into bool) {
+	if src.Stdin != nil {
+		s.walkStdin(ctx, src, into)
+		return
+	}
+	path := src.Path
+	contents := strings.HasSuffix(path, "/")
+	clean := filepath.Clean(path)
+	base := filepath.Base(clean)
+	if base == "." || base == ".." || base == string(filepath.Separator) {
+		contents = true
+	}
+	info, err := os.Lstat(clean)
+	if err == nil && contents {
+		info, err = os.Stat(clean)
+	}
+	if err != nil {
+		s.m.failed(localError("read", path, vanished(err)).(*Error))
+		return
+	}
+	dst := slices.Clone(s.dst.Path)
+	if into && !(contents && info.IsDir()) {
+		dst = append(dst, base)
+	}
+	if !info.IsDir() {
+		parent, err := s.open(filepath.Dir(clean))
+		if err != nil {
+			s.m.failed(localError("read", path, err).(*Error))
+			return
+		}
+		e := tree.Entry{Path: []string{base}, Info: info}
+		switch {
+		case info.Mode().IsRegular():
+			e.Kind = tree.File
+		case info.Mode()&fs.ModeSymlink != 0:
+			e.Kind = tree.Symlink
+			e.Target, err = os.Readlink(clean)
+			e.Err = err
+		default:
+			e.Kind = tree.Other
+		}
+		s.entry(ctx, parent, e, dst, path)
+		return
+	}
+	top, err := s.open(clean)
+	if err != nil {
+		s.m.failed(localError("read", path, err).(*Error))
+		return
+	}
+	shown := strings.TrimSuffix(path, "/")
+	for e, err := range tree.Walk(ctx, top.fs, ".", tree.Options{}) {
+		if err != nil {
+			if ctx.Err() == nil {
+				s.m.failed(localError("read", path, err).(*Error))
+			}
+			return
+		}
+		name := shown
+		if len(e.Path) > 0 {
+			name = shown + "/" + strings.Join(e.Path, "/")
+		}
+		if !s.entry(ctx, top, e, append(slices.Clone(dst), e.Path...), name) {
+			return
+		}
+	}
+}
+
+func (s *sender) walkStdin(ctx context.Context, src Source, into bool) {
+	dst := slices.Clone(s.dst.Path)
+	if into {
+		s.m.failed(&Error{Op: "send", Path: "-", Kind: KindUsage, Err: errors.New("standard input needs the full name at the destination, not a directory")})
+		return
+	}
+	id := make([]byte, 17)
+	id[0] = 2
+	if _, err := rand.Read(id[1:]); err != nil {
+		s.m.failed(&Error{Op: "send", Path: "-", Kind: KindOther, Err: err})
+		return
+	}
+	p := newPipeSource(src.Stdin, id)
+	go p.read() // ends with the stream, or stays in its last read until the process ends
+	s.m.found(0)
+	s.add(ctx, &sendTask{kind: sink.File, dst: dst, shown: "-", pipe: p})
+}
+
+func (s *sender) open(dir string) (*sendRoot, error) {
+	fsys, err := durable.OpenOS(dir)
+	if err != nil {
+		return nil, err
+	}
+	r := &sendRoot{fs: fsys}
+	s.mu.Lock()
+	s.roots = append(s.roots, r)
+	s.mu.Unlock()
+	return r, nil
+}
+
+func (s *sender) closeRoots() {
+	for _, r := range s.roots {
+		_ = r.fs.Close()
+	}
+}
+
+// vanished turns "is not there" into "was there a moment ago".
+func vanished(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return &Error{Op: "read", Kind: KindVanished, Err: errors.New("vanished before it was read")}
+	}
+	return err
+}
+
+// entry makes the task of one entry of the walk; false ends the walk.
+func (s *sender) entry(ctx context.Context, root *sendRoot, e tree.Entry, dst []string, shown string) bool {
+	if e.Err != nil {
+		s.m.failed(withPath(localError("read", shown, vanished(e.Err)), shown).(*Error))
+		return true
+	}
+	t := &sendTask{src: root, name: e.Path, dst: dst, shown: shown, info: e.Info}
+	switch e.Kind {
+	case tree.Directory:
+		t.kind = sink.Directory
+		if len(dst) == 0 {
+			return true // the root itself is there, and is not ours to change
+		}
+		s.mu.Lock()
+		s.dirs = append(s.dirs, t)
+		s.mu.Unlock()
+	case tree.Symlink:
+		t.kind, t.link = sink.Link, e.Target
+	case tree.File:
+		t.kind = sink.File
+		s.m.found(e.Info.Size())
+	default:
+		s.m.skipped(shown, specialName(e.Info.Mode()))
+		return true
+	}
+	return s.add(ctx, t)
+}
+
+func specialName(m fs.FileMode) string {
+	switch {
+	case m&fs.ModeNamedPipe != 0:
+		return "a FIFO"
+	case m&fs.ModeSocket != 0:
+		return "a socket"
+	case m&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "not a regular file"
+}
+
+func (s *sender) add(ctx context.Context, t *sendTask) bool {
+	if _, err := rand.Read(t.id[:]); err != nil {
+		return false
+	}
+	return s.q.put(t, true, func() bool { return ctx.Err() != nil })
+}
+
+// directories sets mode and time of the directories, the deepest first, now that nothing is made in them any more.
+func (s *sender) directories() error {
+	byDepth := map[int][]*sendTask{}
+	depth := 0
+	for _, d := range s.dirs {
+		d.meta = true
+		byDepth[len(d.dst)] = append(byDepth[len(d.dst)], d)
+		depth = max(depth, len(d.dst))
+	}
+	for ; depth > 0; depth-- {
+		if len(byDepth[depth]) == 0 {
+			continue
+		}
+		for _, d := range byDepth[depth] {
+			s.q.put(d, false, func() bool { return false })
+		}
+		if err := s.work(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *sender) task(ctx context.Context, cs *clientSession, t *sendTask) error {
+	dst, err := wire.NewPath(t.dst...)
+	if err != nil {
+		return &Error{Op: "send", Path: t.shown, Kind: KindUsage, Err: err}
+	}
+	if s.c.Options.DryRun {
+		return s.plan(ctx, cs, t)
+	}
+	switch {
+	case t.meta:
+		return s.setMeta(ctx, cs, t, dst)
+	case t.kind == sink.Directory:
+		m := metaFrom(t.info)
+		m.Mode |= 0o700 // to be filled; its own mode comes at the end
+		m.HasMTime = false
+		_, err := cs.request(ctx, 0, wire.Mkdir{Root: s.root, Path: dst, Parents: true, ExistOK: true, Meta: &m})
+		if err == nil {
+			s.m.made(t.shown)
+		}
+		return err
+	case t.kind == sink.Link:
+		m := metaFrom(t.info)
+		exists := wire.IfExistsReplace
+		if s.c.Options.NoClobber {
+			exists = wire.IfExistsFail
+		}
+		_, err := cs.request(ctx, 0, wire.Symlink{Root: s.root, Path: dst, Target: t.link, IfExists: exists, Meta: &m})
+		if err == nil {
+			s.m.made(t.shown)
+		}
+		return err
+	}
+	return s.file(ctx, cs, t, dst)
+}
+
+func (s *sender) setMeta(ctx context.Context, cs *clientSession, t *sendTask, dst wire.Path) error {
+	_, err := cs.request(ctx, 0, wire.SetMeta{Root: s.root, Path: dst, Meta: metaFrom(t.info)})
+	if KindOf(err) == KindDenied {
+		return nil // append mode: an existing directory stays as it is
+	}
+	return err
+}
+
+func metaFrom(info fs.FileInfo) wire.Meta {
+	return wire.Meta{HasMode: true, Mode: modeBits(info.Mode()) & 0o777, HasMTime: true, MTimeNS: info.ModTime().UnixNano()}
+}
+
+// openSource opens what a file task reads.
+func (t *sendTask) openSource() (source, error) {
+	if t.pipe != nil {
+		return t.pipe, nil
+	}
+	f, err := durable.OpenRegular(t.src.fs, strings.Join(t.name, "/"))
+	if err != nil {
+		return nil, vanished(err)
+	}
+	src, err := newFileSource(f)
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return src, nil
+}
+
+func (s *sender) file(ctx context.Context, cs *clientSession, t *sendTask, dst wire.Path) error {
+	var size int64 = -1
+	if t.info != nil {
+		size = t.info.Size()
+	}
+	release, err := s.slot(ctx, size)
+	if err != nil {
+		return err
+	}
+	defer release()
+	src, err := t.openSource()
+	if err != nil {
+		return localError("read", t.shown, err)
+	}
+	if t.pipe == nil {
+		defer src.Close()
+	}
+	open, err := s.openFor(ctx, t, src)
+	if err != nil {
+		return err
+	}
+	open.Path = dst
+	f := cs.newSendFile(cs.handle(false), src, open.ChunkLog2)
+	f.verify = s.c.Options.Resume == "verify" || src.Fresh()
+	counted := int64(0)
+	var mu sync.Mutex
+	count := func(n int64) {
+		mu.Lock()
+		counted += n
+		mu.Unlock()
+	}
+	f.onAcked = func(n int64) { count(n); s.m.acked(n) }
+	f.onResumed = func(n int64) {
+		count(n)
+		s.m.resumed(n)
+		if !t.resumed {
+			s.m.firstResumed(n)
+		}
+	}
+	f.onSent = s.m.sent
+	f.onOpened = func(st wire.OpenState) {
+		if st == wire.StateNew || st == wire.StatePartial || st == wire.StateChanged {
+			if s.c.Options.Streams > 0 || src.Size() < 0 || src.Size() > 1<<20 {
+				cs.wantStreams(s.c.streamsFor(src.Size()))
+			}
+		}
+	}
+	out, err := f.run(ctx, open)
+	t.resumed = true
+	if err != nil {
+		s.m.undone(counted)
+		if KindOf(err) == KindSourceChanged || errors.Is(err, errSourceChanged) {
+			// A new attempt with a new look: nothing of the old one counts.
+			t.fresh = true
+			if _, e := rand.Read(t.id[:]); e != nil {
+				return e
+			}
+			return err
+		}
+		var pe *PeerError
+		if errors.As(err, &pe) {
+			return err
+		}
+		return localOr(err, t.shown)
+	}
+	return s.arrived(ctx, cs, t, src, out, counted)
+}
+
+// localOr gives an error that is not the network's the kind of a local one.
+func localOr(err error, path string) error {
+	var lost *lostError
+	var te *Error
+	var pe *wire.ProtocolError
+	if errors.As(err, &lost) || errors.As(err, &te) || errors.As(err, &pe) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return localError("read", path, err)
+}
+
+// openFor makes the OPEN of a task.
+func (s *sender) openFor(ctx context.Context, t *sendTask, src source) (wire.Open, error) {
+	o := wire.Open{Size: wire.UnknownSize, ChunkLog2: chunking(-1), Alg: 1, Fingerprint: src.Fingerprint()}
+	if file, ok := src.(*fileSource); ok {
+		o = openOf(file, chunking(src.Size()))
+		o.Meta.Mode &= 0o777
+		o.Compare = wire.CompareMTime
+		if s.c.Options.Checksum || s.c.Options.Receipts {
+			root, err := hashSource(src, ctx.Err)
+			if err != nil {
+				return o, localOr(err, t.shown)
+			}
+			h := wire.Hash(root)
+			o.Compare, o.RootHash = wire.CompareRoot, &h
+		}
+	}
+	o.Transfer, o.Root = t.id, s.root
+	if s.c.Options.NoClobber {
+		o.IfExists = wire.IfExistsFail
+	}
+	if t.fresh || s.c.Options.Resume == "never" && !t.resumed {
+		o.Flags |= wire.OpenFresh
+	}
+	o.Durability = s.durability()
+	return o, nil
+}
+
+func (s *sender) durability() wire.Durability {
+	switch s.c.Options.Durability {
+	case "full":
+		return wire.DurabilityFull
+	case "batch":
+		return wire.DurabilityBatch
+	case "none":
+		return wire.DurabilityNone
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.dirs) > 0 || len(s.src) > 1 {
+		return wire.DurabilityBatch
+	}
+	return wire.DurabilityFull
+}
+
+// arrived checks and counts a file that the receiver says it has.
+func (s *sender) arrived(ctx context.Context, cs *clientSession, t *sendTask, src source, out outcome, counted int64) error {
+	if out.receipt != nil {
+		if err := checkReceipt(*out.receipt, cs.peerKey()); err != nil {
+			return err
+		}
+		s.receiptFrom(out.receipt, s.root)
+	}
+	if s.c.Options.Verify {
+		got, err := cs.stat(ctx, Address{Root: s.root, Path: t.dst}, true)
+		if err != nil {
+			return err
+		}
+		want := out.root
+		if out.receipt != nil {
+			want = crypto.Digest(out.receipt.RootHash)
+		} else if out.receipt == nil && src.Size() >= 0 {
+			if want, err = hashSource(src, ctx.Err); err != nil {
+				return localOr(err, t.shown)
+			}
+		}
+		if got.root == nil || crypto.Digest(*got.root) != want {
+			return &Error{Op: "verify", Path: t.shown, Kind: KindVerify, Err: errors.New("read again at the target, it is not what was sent")}
+		}
+	}
+	switch out.state {
+	case wire.StateSame, wire.StateExists:
+		s.m.file(t.shown, "skipped", out.size, counted, true)
+	default:
+		s.m.file(t.shown, "sent", out.size, counted, false)
+	}
+	return nil
+}
+
+// plan tells what would be done with one entry.
+func (s *sender) plan(ctx context.Context, cs *clientSession, t *sendTask) error {
+	if t.pipe != nil {
+		s.m.event(Event{Kind: EventPlan, Action: "new", Path: t.shown})
+		return nil
+	}
+	there, err := cs.stat(ctx, Address{Root: s.root, Path: t.dst}, false)
+	if err != nil && KindOf(err) != KindNotFound {
+		return err
+	}
+	action, size := "new", int64(0)
+	if t.kind == sink.File {
+		size = t.info.Size()
+	}
+	if err == nil {
+		action, err = s.planFor(ctx, cs, t, there)
+		if err != nil {
+			return err
+		}
+	}
+	s.m.event(Event{Kind: EventPlan, Action: action, Path: t.shown, Size: size})
+	return nil
+}
+
+func (s *sender) planFor(ctx context.Context, cs *clientSession, t *sendTask, there stated) (string, error) {
+	e := there.entry
+	mode := e.Mode&0o777 == modeBits(t.info.Mode())&0o777
+	switch t.kind {
+	case sink.Directory:
+		if e.Kind != wire.Kind(sink.Directory) {
+			return "update", nil
+		}
+		if !mode {
+			return "meta", nil
+		}
+		return "skip", nil
+	case sink.Link:
+		if e.Kind == wire.Kind(sink.Link) && e.Target == t.link {
+			return "skip", nil
+		}
+		return "update", nil
+	}
+	if e.Kind != wire.Kind(sink.File) || int64(e.Size) != t.info.Size() {
+		return "update", nil
+	}
+	same := e.MTimeNS == t.info.ModTime().UnixNano()
+	if s.c.Options.Checksum {
+		equal, err := s.equal(ctx, cs, t)
+		if err != nil || !equal {
+			return "update", err
+		}
+		if !same || !mode {
+			return "meta", nil
+		}
+		return "skip", nil
+	}
+	switch {
+	case !same:
+		return "update", nil
+	case !mode:
+		return "meta", nil
+	}
+	return "skip", nil
+}
+
+// equal compares a file with the one at the server by content.
+func (s *sender) equal(ctx context.Context, cs *clientSession, t *sendTask) (bool, error) {
+	there, err := cs.stat(ctx, Address{Root: s.root, Path: t.dst}, true)
+	if err != nil {
+		return false, err
+	}
+	src, err := t.openSource()
+	if err != nil {
+		return false, localError("read", t.shown, err)
+	}
+	defer src.Close()
+	root, err := hashSource(src, ctx.Err)
+	if err != nil {
+		return false, localOr(err, t.shown)
+	}
+	return there.root != nil && crypto.Digest(*there.root) == root, nil
+}

@@ -1,0 +1,602 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"xfer/crypto"
+	"xfer/transfer/wire"
+)
+
+// sendFile is the sender's side of one attempt of one transfer: OPEN, the chunks, COMMIT, until the receipt.
+type sendFile struct {
+	s    *session
+	id   uint32
+	src  source
+	log2 uint8
+	one  bool // at most one chunk: it goes on the control stream with the COMMIT right behind it
+
+	onAcked   func(bytes int64)       // payload the receiver has taken
+	onResumed func(bytes int64)       // it had before
+	onSent    func(bytes int64)       // payload written
+	verify    bool                    // compare what the receiver had with the source
+	onOpened  func(st wire.OpenState) // may be nil
+	stop      func() error            // the run's context
+
+	opened  chan wire.Opened
+	hashes  chan wire.HashList
+	receipt chan wire.Receipt
+	failed  chan struct{} // closed by the first fail
+	ready   chan struct{} // closed when all chunks are ACKed (or, with one, sent)
+
+	mu       sync.Mutex
+	err      error
+	total    int64 // chunks, -1 = not known yet
+	todo     []int64span
+	parts    map[int64]int64
+	inflight map[int64]flight
+	acked    chunkSet
+	cvs      []crypto.CV // by chunk
+	known    chunkSet    // which of cvs are set
+	isReady  bool
+	nacks    int
+	pipeRoot crypto.Digest // of a pipe that turns out to be one chunk
+}
+
+type int64span struct{ start, count int64 }
+
+type flight struct {
+	st     *stream
+	length int64
+}
+
+// outcome is how a transfer ended well.
+type outcome struct {
+	state   wire.OpenState
+	receipt *wire.Receipt
+	root    crypto.Digest
+	size    int64
+}
+
+func (s *session) newSendFile(id uint32, src source, log2 uint8) *sendFile {
+	f := &sendFile{
+		s: s, id: id, src: src, log2: log2,
+		opened: make(chan wire.Opened, 1), hashes: make(chan wire.HashList, 1), receipt: make(chan wire.Receipt, 1),
+		failed: make(chan struct{}), ready: make(chan struct{}),
+		total: -1, parts: map[int64]int64{}, inflight: map[int64]flight{},
+		onAcked: func(int64) {}, onResumed: func(int64) {}, onSent: func(int64) {},
+	}
+	if n := src.Size(); n >= 0 {
+		f.total = chunkCount(n, log2)
+		f.one = f.total <= 1
+		if _, pipe := src.(*pipeSource); pipe {
+			f.one = false
+		}
+	}
+	return f
+}
+
+// run does the whole transfer. It leaves nothing behind in the session.
+func (f *sendFile) run(ctx context.Context, open wire.Open) (outcome, error) {
+	s := f.s
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return outcome{}, s.lost()
+	}
+	s.sends[f.id] = f
+	s.mu.Unlock()
+	s.working(1)
+	defer s.working(-1)
+	defer func() {
+		s.mu.Lock()
+		delete(s.sends, f.id)
+		s.mu.Unlock()
+		s.disp.remove(f)
+		f.mu.Lock()
+		left := int64(0)
+		for _, fl := range f.inflight {
+			left += fl.length
+		}
+		f.inflight = map[int64]flight{}
+		f.todo = nil
+		f.mu.Unlock()
+		s.disp.release(left)
+	}()
+	out, err := f.steps(ctx, open)
+	if err != nil {
+		f.fail(err) // ends chunks that are being sent
+		var lost *lostError
+		var pe *PeerError
+		switch {
+		case errors.As(err, &lost):
+		case errors.As(err, &pe):
+		case errors.Is(err, errSourceChanged):
+			s.send(f.id, wire.Abort{Keep: false, Code: wire.CodeSourceChanged})
+		default:
+			s.send(f.id, wire.Abort{Keep: true, Code: wire.CodeStreamLost})
+		}
+	}
+	return out, err
+}
+
+func (f *sendFile) steps(ctx context.Context, open wire.Open) (outcome, error) {
+	f.s.send(f.id, open)
+	opened, err := wait(ctx, f, f.opened)
+	if err != nil {
+		return outcome{}, err
+	}
+	if f.onOpened != nil {
+		f.onOpened(opened.State)
+	}
+	switch opened.State {
+	case wire.StateSame, wire.StateDone:
+		return outcome{state: opened.State, receipt: opened.Receipt, size: f.src.Size()}, nil
+	case wire.StateExists:
+		root, err := hashSource(f.src, func() error { f.s.progress.Store(time.Now().UnixNano()); return ctx.Err() })
+		if err != nil {
+			return outcome{}, err
+		}
+		return f.commit(ctx, opened.State, root)
+	case wire.StateNew, wire.StatePartial, wire.StateChanged:
+	default:
+		return outcome{}, protocolError("OPENED with state %d", opened.State)
+	}
+	if err := f.resume(ctx, opened); err != nil {
+		return outcome{}, err
+	}
+	if pipe, ok := f.src.(*pipeSource); ok {
+		pipe.attach(f.grow)
+		defer pipe.detach()
+	}
+	f.s.disp.add(f)
+	f.check()
+	select {
+	case <-f.ready:
+	case <-f.failed:
+		return outcome{}, f.failure()
+	case <-ctx.Done():
+		return outcome{}, context.Cause(ctx)
+	case <-f.s.ctx.Done():
+		return outcome{}, f.s.lost()
+	}
+	if err := f.src.Changed(); err != nil {
+		return outcome{}, err
+	}
+	return f.commit(ctx, opened.State, f.root())
+}
+
+func (f *sendFile) commit(ctx context.Context, st wire.OpenState, root crypto.Digest) (outcome, error) {
+	size := f.src.Size()
+	f.s.send(f.id, wire.Commit{RootHash: wire.Hash(root), Size: uint64(size), Fingerprint: f.src.Fingerprint()})
+	r, err := wait(ctx, f, f.receipt)
+	if err != nil {
+		return outcome{}, err
+	}
+	if r.RootHash != wire.Hash(root) || r.Size != uint64(size) {
+		return outcome{}, &Error{Op: "commit", Kind: KindVerify, Err: errors.New("the receipt is for other content")}
+	}
+	return outcome{state: st, receipt: &r, root: root, size: size}, nil
+}
+
+func wait[T any](ctx context.Context, f *sendFile, ch chan T) (T, error) {
+	var zero T
+	select {
+	case m := <-ch:
+		return m, nil
+	case <-f.failed:
+		return zero, f.failure()
+	case <-ctx.Done():
+		return zero, context.Cause(ctx)
+	case <-f.s.ctx.Done():
+		return zero, f.s.lost()
+	}
+}
+
+func (f *sendFile) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err == nil {
+		f.err = err
+		close(f.failed)
+	}
+}
+
+func (f *sendFile) failure() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
+// resume takes the receiver's have-map: fetches the CVs of what is there, compares them with the source where that is
+// asked for, and fills todo with the rest.
+func (f *sendFile) resume(ctx context.Context, o wire.Opened) error {
+	limit := f.total
+	pipe := f.src.Size() < 0
+	if pipe {
+		limit = 1 << 24
+	}
+	var have chunkSet
+	for _, r := range o.Have {
+		if r.Count > uint64(limit) || r.Start > uint64(limit)-r.Count {
+			return protocolError("OPENED claims chunks beyond the file")
+		}
+		for i := r.Start; i < r.Start+r.Count; i++ {
+			have.add(int64(i))
+		}
+	}
+	for _, p := range o.Parts {
+		c := int64(p.Chunk)
+		if pipe || p.Chunk >= uint64(limit) || have.has(c) || p.Bytes >= uint64(chunkLen(f.src.Size(), f.log2, c)) {
+			continue // a part that makes no sense is sent again
+		}
+		f.parts[c] = int64(p.Bytes)
+	}
+	for _, r := range o.Have {
+		for first := r.Start; first < r.Start+r.Count; {
+			n := min(r.Start+r.Count-first, 8192)
+			f.s.send(f.id, wire.Hashes{First: first, Count: n})
+			list, err := wait(ctx, f, f.hashes)
+			if err != nil {
+				return err
+			}
+			if uint64(len(list.CVs)) != n {
+				return protocolError("HASHLIST of %d CVs, asked for %d", len(list.CVs), n)
+			}
+			f.mu.Lock()
+			for j, cv := range list.CVs {
+				f.setCV(int64(first)+int64(j), crypto.CV(cv))
+			}
+			f.mu.Unlock()
+			first += n
+		}
+	}
+	if f.verify && have.count > 0 && !pipe {
+		if err := f.compare(ctx, &have); err != nil {
+			return err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	resumed := int64(0)
+	for _, r := range o.Have {
+		for i := int64(r.Start); i < int64(r.Start+r.Count); i++ {
+			if f.acked.add(i) && !pipe {
+				resumed += chunkLen(f.src.Size(), f.log2, i)
+			}
+		}
+	}
+	for _, n := range f.parts {
+		resumed += n
+	}
+	if !pipe {
+		start := int64(-1)
+		for i := int64(0); i <= f.total; i++ {
+			free := i < f.total && !f.acked.has(i)
+			if free && start < 0 {
+				start = i
+			}
+			if !free && start >= 0 {
+				f.todo = append(f.todo, int64span{start, i - start})
+				start = -1
+			}
+		}
+	}
+	if resumed > 0 {
+		f.onResumed(resumed)
+	}
+	return nil
+}
+
+// compare re-reads the chunks that the receiver has and compares their hashes.
+func (f *sendFile) compare(ctx context.Context, have *chunkSet) error {
+	h := crypto.NewChunkHasher()
+	b := newSendBuffer()
+	for i := int64(0); i < f.total; i++ {
+		if !have.has(i) {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		f.s.progress.Store(time.Now().UnixNano())
+		n := chunkLen(f.src.Size(), f.log2, i)
+		h.Reset(uint64(i), f.log2)
+		for off := int64(0); off < n; {
+			p := b.payload(int(min(n-off, wire.MaxPayload)))
+			if err := f.src.ReadAt(p, i<<f.log2+off); err != nil {
+				return err
+			}
+			_, _ = h.Write(p)
+			off += int64(len(p))
+		}
+		if f.chunkCV(h) != f.cvs[i] {
+			return fmt.Errorf("what the receiver holds is of another version: %w", errSourceChanged)
+		}
+	}
+	return nil
+}
+
+// chunkCV is the CV of the chunk in h, which for a file of one chunk is the root (PROTOCOL.md, "The hash tree").
+func (f *sendFile) chunkCV(h *crypto.ChunkHasher) crypto.CV {
+	if f.total == 1 && !f.isPipe() {
+		return crypto.CV(h.Root())
+	}
+	return h.CV()
+}
+
+func (f *sendFile) isPipe() bool { _, ok := f.src.(*pipeSource); return ok }
+
+func (f *sendFile) setCV(i int64, cv crypto.CV) {
+	for int64(len(f.cvs)) <= i {
+		f.cvs = append(f.cvs, crypto.CV{})
+	}
+	f.cvs[i] = cv
+	f.known.add(i)
+}
+
+// root is the hash of the whole file, of the CVs.
+func (f *sendFile) root() crypto.Digest {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.total == 0:
+		return crypto.EmptyRoot
+	case f.total == 1 && f.isPipe():
+		return f.pipeRoot
+	case f.total == 1:
+		return crypto.Digest(f.cvs[0])
+	}
+	return crypto.RootOf(uint64(f.total), func(i uint64) crypto.CV { return f.cvs[i] })
+}
+
+// grow is told by a pipeSource of a chunk that was read, or of the end.
+func (f *sendFile) grow(chunk int64, end bool) {
+	f.mu.Lock()
+	if end {
+		if n := f.src.Size(); n >= 0 {
+			f.total = chunkCount(n, f.log2)
+		} else {
+			f.mu.Unlock()
+			f.fail(localError("read", "-", f.src.Changed()))
+			return
+		}
+	} else if !f.acked.has(chunk) {
+		f.todo = append(f.todo, int64span{chunk, 1})
+	}
+	acked := !end && f.acked.has(chunk)
+	f.mu.Unlock()
+	if acked {
+		f.src.Acked(chunk)
+	}
+	f.check()
+	f.s.disp.wakeAll()
+}
+
+// pop gives the next chunk to st if it is at most room bytes (or anyway, with force). Called with the dispatcher's lock.
+func (f *sendFile) pop(st *stream, room int64, force bool) (work, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.err != nil || len(f.todo) == 0 || (f.one && st.no != 0) {
+		return work{}, false
+	}
+	i := f.todo[0].start
+	var n int64
+	if p, ok := f.src.(*pipeSource); ok {
+		n = p.lenOf(i)
+	} else {
+		n = chunkLen(f.src.Size(), f.log2, i)
+	}
+	if n > room && !force {
+		return work{}, false
+	}
+	f.todo[0].start++
+	if f.todo[0].count--; f.todo[0].count == 0 {
+		f.todo = f.todo[1:]
+	}
+	f.inflight[i] = flight{st, n}
+	off := f.parts[i]
+	delete(f.parts, i)
+	return work{f: f, chunk: i, length: n, offset: off}, true
+}
+
+// requeue puts what st carried back; it returns the bytes. Called with the dispatcher's lock.
+func (f *sendFile) requeue(st *stream) int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	bytes := int64(0)
+	for i, fl := range f.inflight {
+		if fl.st == st {
+			delete(f.inflight, i)
+			bytes += fl.length
+			f.todo = append(f.todo, int64span{i, 1})
+		}
+	}
+	return bytes
+}
+
+// take takes a message of the receiver for this transfer.
+func (f *sendFile) take(m wire.Message) error {
+	switch m := m.(type) {
+	case wire.Opened:
+		offer(f.opened, m)
+	case wire.HashList:
+		offer(f.hashes, m)
+	case wire.Receipt:
+		offer(f.receipt, m)
+	case wire.Ack:
+		return f.takeAck(m)
+	case wire.Nack:
+		f.takeNack(m)
+	}
+	return nil
+}
+
+func offer[T any](ch chan T, m T) {
+	select {
+	case ch <- m:
+	default: // one too many: not asked for
+	}
+}
+
+func (f *sendFile) takeAck(m wire.Ack) error {
+	var bytes int64
+	var list []int64
+	f.mu.Lock()
+	for _, r := range m.Received {
+		if r.Count > 1<<24 || r.Start > 1<<24 {
+			f.mu.Unlock()
+			return protocolError("ACK of chunks beyond any file")
+		}
+		for i := int64(r.Start); i < int64(r.Start+r.Count); i++ {
+			fl, ok := f.inflight[i]
+			if !ok {
+				continue
+			}
+			delete(f.inflight, i)
+			bytes += fl.length
+			f.acked.add(i)
+			list = append(list, i)
+		}
+	}
+	f.mu.Unlock()
+	for _, i := range list {
+		f.src.Acked(i)
+	}
+	if bytes > 0 {
+		f.s.disp.release(bytes)
+		f.onAcked(bytes)
+		f.check()
+	}
+	return nil
+}
+
+// takeNack sends a chunk again that did not verify, or that was lost on the receiver's disk.
+func (f *sendFile) takeNack(m wire.Nack) {
+	i := int64(m.Chunk)
+	f.mu.Lock()
+	fl, ok := f.inflight[i]
+	if ok {
+		delete(f.inflight, i)
+		f.todo = append(f.todo, int64span{i, 1})
+		f.nacks++
+	}
+	many := f.nacks > maxNacks
+	f.mu.Unlock()
+	if !ok {
+		return
+	}
+	f.s.disp.release(fl.length)
+	if many {
+		f.fail(&Error{Op: "send", Kind: KindVerify, Err: errors.New("chunks arrive damaged again and again")})
+	}
+}
+
+// maxNacks is how many damaged chunks a transfer may have in one attempt.
+const maxNacks = 64
+
+// check closes ready when nothing is left to send.
+func (f *sendFile) check() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.isReady || f.total < 0 {
+		return
+	}
+	if f.acked.count >= f.total {
+		f.isReady = true
+		close(f.ready)
+	}
+}
+
+// sendBuffer holds one DATA frame: header, payload, CV.
+type sendBuffer struct {
+	b []byte
+	h *crypto.ChunkHasher
+}
+
+func newSendBuffer() *sendBuffer {
+	return &sendBuffer{b: make([]byte, wire.DataHeaderLen+wire.MaxPayload+32), h: crypto.NewChunkHasher()}
+}
+
+func (b *sendBuffer) payload(n int) []byte { return b.b[wire.DataHeaderLen:][:n] }
+
+// sendChunk reads, hashes and sends one chunk, piece by piece. An error is one of the stream; one of the source ends
+// the transfer and leaves the stream whole.
+func (f *sendFile) sendChunk(st *stream, w work, b *sendBuffer) error {
+	s := f.s
+	h := b.h
+	h.Reset(uint64(w.chunk), f.log2)
+	base := w.chunk << f.log2
+	flags := uint8(wire.DataFirst)
+	for off := int64(0); off < w.length; {
+		piece := min(w.length-off, int64(s.pieceFor()))
+		skip := off < w.offset // the receiver has these bytes: they are hashed, not sent
+		if skip {
+			piece = min(w.offset-off, wire.MaxPayload)
+		}
+		p := b.payload(int(piece))
+		select {
+		case <-f.failed:
+			return nil
+		default:
+		}
+		if err := f.src.ReadAt(p, base+off); err != nil {
+			f.fail(err)
+			return nil
+		}
+		_, _ = h.Write(p)
+		if skip {
+			off += piece
+			continue
+		}
+		last := off+piece == w.length
+		if last {
+			flags |= wire.DataLast
+			cv := f.chunkCV(h)
+			copy(b.b[wire.DataHeaderLen+piece:], cv[:])
+			f.mu.Lock()
+			f.setCV(w.chunk, cv)
+			if f.isPipe() && w.chunk == 0 {
+				f.pipeRoot = h.Root()
+			}
+			f.mu.Unlock()
+		}
+		wire.AppendDataHeader(b.b[:0], f.id, flags, uint64(w.chunk), uint32(off), uint32(w.length), uint32(piece))
+		n := wire.DataHeaderLen + int(piece)
+		if last {
+			n += 32
+		}
+		if s.limitOut != nil {
+			if err := s.limitOut(s.ctx, int(piece)); err != nil {
+				return err
+			}
+		}
+		st.wmu.Lock()
+		_, err := st.s.Write(b.b[:n])
+		st.wmu.Unlock()
+		if err != nil {
+			return err
+		}
+		s.bytesOut.Add(piece)
+		f.onSent(piece)
+		flags = 0
+		off += piece
+	}
+	if f.one {
+		f.sentOne()
+	}
+	return nil
+}
+
+// sentOne lets the COMMIT follow the only chunk at once: both are on the control stream, in this order.
+func (f *sendFile) sentOne() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.isReady {
+		f.isReady = true
+		close(f.ready)
+	}
+}

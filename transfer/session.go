@@ -1,0 +1,543 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"xfer/transfer/transport"
+	"xfer/transfer/wire"
+)
+
+// Times of a session (PROTOCOL.md, "Keep-alive").
+const (
+	pingEvery   = 10 * time.Second
+	deadAfter   = 45 * time.Second
+	ackEvery    = 200 * time.Millisecond
+	ackChunks   = 32
+	maxOutQueue = 16 << 20 // bytes of control frames waiting for a peer that does not read
+)
+
+// session is one control stream and the data streams that joined it, on either side. It is soft state: all that a
+// transfer needs to go on is in the receiver's stage. Both roles live in it: as a sender it has files in sends, as a
+// receiver in recvs.
+type session struct {
+	conn   transport.Conn
+	server bool
+	id     wire.SessionID
+	key    []byte // proves JOINs
+	log    *slog.Logger
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	ctl    *stream
+	wg     sync.WaitGroup // every goroutine of the session
+
+	onMessage func(h wire.Header, m wire.Message) error // what the two roles do not take
+	panicked  func(v any)                               // a handler's panic; must not be nil
+
+	disp  *dispatcher
+	slots chan struct{} // handlers at work
+
+	mu      sync.Mutex
+	streams map[*stream]struct{}
+	sends   map[uint32]*sendFile
+	recvs   map[uint32]*recvFile
+	replies map[uint32]chan wire.Message
+	nextID  uint32
+	nextNo  uint64
+	closed  bool
+
+	progress  atomic.Int64 // unix ns of the last sign of work from the peer
+	heard     atomic.Int64 // unix ns of the last frame
+	bytesIn   atomic.Int64
+	bytesOut  atomic.Int64
+	blocked   atomic.Int64 // readers that wait for somebody here, not for the peer
+	draining  atomic.Bool
+	limitIn   func(ctx context.Context, n int) error // bandwidth, payload received; nil = none
+	limitOut  func(ctx context.Context, n int) error
+	pieceSize func() int // nil = by itself
+}
+
+// stream is one ordered pipe of a session, with one reader goroutine, one writer of control frames (on the control
+// stream) and one sender of chunks.
+type stream struct {
+	s    transport.Stream
+	conn transport.Conn // nil where it lives on the control connection
+	no   uint64
+
+	wmu sync.Mutex // a whole frame at a time
+
+	qmu   sync.Mutex
+	queue []byte // control frames to be written
+	spare []byte
+	wake  chan struct{}
+
+	cur *incoming // the chunk that arrives; the reader goroutine alone
+}
+
+// incoming is the chunk that a stream's DATA frames belong to until its LAST one.
+type incoming struct {
+	id    uint32
+	chunk uint64
+	next  uint32      // offset of the next piece
+	w     chunkWriter // nil: pieces are dropped
+	file  *recvFile
+}
+
+func newSession(ctx context.Context, conn transport.Conn, ctl transport.Stream, server bool, log *slog.Logger) *session {
+	ctx, cancel := context.WithCancelCause(ctx)
+	s := &session{
+		conn: conn, server: server, log: log, ctx: ctx, cancel: cancel,
+		slots:   make(chan struct{}, maxHandlers),
+		streams: map[*stream]struct{}{},
+		sends:   map[uint32]*sendFile{},
+		recvs:   map[uint32]*recvFile{},
+		replies: map[uint32]chan wire.Message{},
+		nextNo:  1,
+		nextID:  2,
+	}
+	s.disp = newDispatcher(s)
+	s.ctl = newStream(ctl, nil, 0)
+	s.streams[s.ctl] = struct{}{}
+	now := time.Now().UnixNano()
+	s.progress.Store(now)
+	s.heard.Store(now)
+	return s
+}
+
+func newStream(ts transport.Stream, conn transport.Conn, no uint64) *stream {
+	return &stream{s: ts, conn: conn, no: no, wake: make(chan struct{}, 1)}
+}
+
+// maxHandlers bounds the requests and commits that a session works on at once.
+const maxHandlers = 64
+
+// run serves the session until it ends, for whatever reason, and returns the reason. Everything is parked and all
+// goroutines are gone when it returns. r is the reader of the control stream, with what it may hold.
+func (s *session) run(r *wire.Reader) error {
+	stop := context.AfterFunc(s.ctx, s.closeStreams)
+	defer stop()
+	s.goRun(func() { s.writeControl(s.ctl) })
+	s.goRun(func() { s.sendLoop(s.ctl) })
+	s.goRun(s.tick)
+	err := s.readLoop(s.ctl, r)
+	if err != nil {
+		s.cancel(err)
+	} else {
+		s.cancel(io.EOF)
+	}
+	s.closeStreams()
+	s.wg.Wait()
+	s.endTransfers()
+	return context.Cause(s.ctx)
+}
+
+// goRun starts f as a goroutine of the session. A panic in it ends this session alone.
+func (s *session) goRun(f func()) {
+	s.wg.Add(1)
+	go func() {
+		defer s.wg.Done()
+		defer s.catch()
+		f()
+	}()
+}
+
+func (s *session) catch() {
+	if v := recover(); v != nil {
+		s.panicked(v)
+		s.cancel(&Error{Op: "session", Kind: KindOther, Err: errors.New("internal error")})
+	}
+}
+
+func (s *session) closeStreams() {
+	s.mu.Lock()
+	s.closed = true
+	list := make([]*stream, 0, len(s.streams))
+	for st := range s.streams {
+		list = append(list, st)
+	}
+	s.mu.Unlock()
+	s.disp.close()
+	for _, st := range list {
+		if st != s.ctl {
+			st.close()
+		}
+	}
+	// What is queued on the control stream (an ERROR, a BYE) goes out before the end, for a moment.
+	_ = s.ctl.s.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+	s.ctl.flush()
+	_ = s.ctl.s.CloseWrite()
+	_ = s.conn.Close(0, "")
+	_ = s.ctl.s.SetReadDeadline(time.Now())
+}
+
+func (st *stream) close() {
+	_ = st.s.Close()
+	if st.conn != nil {
+		_ = st.conn.Close(0, "")
+	}
+}
+
+// flush writes what is queued.
+func (st *stream) flush() {
+	st.wmu.Lock()
+	defer st.wmu.Unlock()
+	st.qmu.Lock()
+	b := st.queue
+	st.queue = nil
+	st.qmu.Unlock()
+	if len(b) > 0 {
+		_, _ = st.s.Write(b)
+	}
+}
+
+// send queues a control frame. It never blocks: a peer that does not read what it asked for loses the session.
+func (s *session) send(id uint32, m wire.Message) {
+	st := s.ctl
+	st.qmu.Lock()
+	b, err := wire.AppendFrame(st.queue, id, m)
+	if err == nil {
+		st.queue = b
+	}
+	n := len(st.queue)
+	st.qmu.Unlock()
+	if err != nil {
+		s.cancel(&Error{Op: "encode " + m.Type().String(), Kind: KindOther, Err: err})
+		return
+	}
+	if n > maxOutQueue {
+		s.cancel(&Error{Op: "send", Kind: KindProtocol, Err: errors.New("the peer does not read its answers")})
+		return
+	}
+	select {
+	case st.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *session) writeControl(st *stream) {
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-st.wake:
+		}
+		st.wmu.Lock()
+		st.qmu.Lock()
+		b := st.queue
+		st.queue = st.spare[:0]
+		st.qmu.Unlock()
+		var err error
+		if len(b) > 0 {
+			_, err = st.s.Write(b)
+		}
+		if cap(b) <= 1<<20 {
+			st.spare = b
+		} else {
+			st.spare = nil
+		}
+		st.wmu.Unlock()
+		if err != nil {
+			s.cancel(netError("write", err))
+			return
+		}
+	}
+}
+
+// readLoop takes the frames of one stream until it ends.
+func (s *session) readLoop(st *stream, r *wire.Reader) error {
+	var buf []byte
+	for {
+		h, err := r.Next()
+		if err != nil {
+			return readError(err)
+		}
+		s.heard.Store(time.Now().UnixNano())
+		if h.Type == wire.TData {
+			if buf == nil {
+				buf = make([]byte, wire.MaxPayload+64)
+			}
+			d, err := r.Data(h, buf)
+			if err != nil {
+				return readError(err)
+			}
+			if s.limitIn != nil {
+				if err := s.limitIn(s.ctx, len(d.Payload)); err != nil {
+					return err
+				}
+			}
+			s.bytesIn.Add(int64(len(d.Payload)))
+			if err := s.takeData(st, h.ID, d); err != nil {
+				return err
+			}
+			continue
+		}
+		if st != s.ctl {
+			return protocolError("%v on a data stream", h.Type)
+		}
+		m, err := r.Message(h)
+		if err != nil {
+			return readError(err)
+		}
+		if err := s.dispatch(h, m); err != nil {
+			return err
+		}
+	}
+}
+
+// dispatch takes one control message. It must not block on the network.
+func (s *session) dispatch(h wire.Header, m wire.Message) error {
+	switch m := m.(type) {
+	case wire.Ping:
+		s.send(0, wire.Pong(m))
+		return nil
+	case wire.Pong:
+		s.reply(h.ID, m)
+		return nil
+	case wire.Bye:
+		return io.EOF
+	}
+	s.progress.Store(time.Now().UnixNano())
+	switch m := m.(type) {
+	case wire.GoAway:
+		s.draining.Store(true)
+		s.disp.wakeAll()
+		return nil
+	case wire.Error:
+		return s.takeError(h.ID, m)
+	case wire.Opened, wire.Nack, wire.Receipt, wire.HashList:
+		if f := s.sendOf(h.ID); f != nil {
+			return f.take(m)
+		}
+		return nil // late, of a transfer that has ended
+	case wire.Ack:
+		if f := s.sendOf(h.ID); f != nil {
+			return f.take(m)
+		}
+		return nil
+	case wire.Commit, wire.Abort, wire.Hashes:
+		if f := s.recvOf(h.ID); f != nil {
+			return f.take(m)
+		}
+		return nil
+	case wire.Done, wire.Entries, wire.Stated, wire.Spaced:
+		s.reply(h.ID, m)
+		return nil
+	}
+	return s.onMessage(h, m)
+}
+
+func (s *session) takeError(id uint32, e wire.Error) error {
+	err := errorOf(e)
+	if id == 0 {
+		return err
+	}
+	if f := s.sendOf(id); f != nil {
+		f.fail(err)
+		return nil
+	}
+	if f := s.recvOf(id); f != nil {
+		f.fail(err)
+		return nil
+	}
+	s.reply(id, e)
+	return nil
+}
+
+// request sends m and waits for the answer to it.
+func (s *session) request(ctx context.Context, id uint32, m wire.Message) (wire.Message, error) {
+	ch := make(chan wire.Message, 1)
+	s.mu.Lock()
+	if id == 0 {
+		id = s.nextID
+		s.nextID += 2
+	}
+	s.replies[id] = ch
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.replies, id)
+		s.mu.Unlock()
+	}()
+	s.working(1)
+	defer s.working(-1)
+	s.send(id, m)
+	select {
+	case a := <-ch:
+		if e, ok := a.(wire.Error); ok {
+			return nil, errorOf(e)
+		}
+		return a, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-s.ctx.Done():
+		return nil, s.lost()
+	}
+}
+
+func (s *session) reply(id uint32, m wire.Message) {
+	s.mu.Lock()
+	ch := s.replies[id]
+	s.mu.Unlock()
+	if ch == nil {
+		return
+	}
+	select {
+	case ch <- m:
+	default: // a second answer to one request
+	}
+}
+
+// lost wraps why the session ended for those who wait in it.
+func (s *session) lost() error { return &lostError{context.Cause(s.ctx)} }
+
+// lostError says that the session ended under an operation; the operation may be tried again in another one.
+type lostError struct{ cause error }
+
+func (e *lostError) Error() string { return fmt.Sprintf("connection lost: %v", e.cause) }
+func (e *lostError) Unwrap() error { return e.cause }
+
+func (s *session) handle(get bool) uint32 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	id := s.nextID
+	s.nextID += 2
+	if get {
+		id++
+	}
+	return id
+}
+
+func (s *session) sendOf(id uint32) *sendFile {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sends[id]
+}
+
+func (s *session) recvOf(id uint32) *recvFile {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.recvs[id]
+}
+
+// handler runs f in a goroutine once there is a slot; the reader of the stream waits for the slot.
+func (s *session) handler(f func()) error {
+	select {
+	case s.slots <- struct{}{}:
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	}
+	s.goRun(func() {
+		defer func() { <-s.slots }()
+		f()
+	})
+	return nil
+}
+
+// working counts operations that wait for the peer; the stall timer runs only while there are any.
+func (s *session) working(n int64) {
+	if s.disp.waiting.Add(n) == n && n > 0 {
+		s.progress.Store(time.Now().UnixNano())
+	}
+}
+
+// tick keeps the session alive, flushes ACKs and starts checkpoints.
+func (s *session) tick() {
+	t := time.NewTicker(ackEvery / 2)
+	defer t.Stop()
+	lastPing := time.Now()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case now := <-t.C:
+			if now.UnixNano()-s.heard.Load() > int64(deadAfter) && s.blocked.Load() == 0 {
+				s.cancel(&Error{Op: "receive", Kind: KindUnreachable, Err: fmt.Errorf("nothing heard for %v", deadAfter)})
+				return
+			}
+			if now.Sub(lastPing) >= pingEvery {
+				lastPing = now
+				s.send(0, wire.Ping{})
+			}
+			s.mu.Lock()
+			list := make([]*recvFile, 0, len(s.recvs))
+			for _, f := range s.recvs {
+				list = append(list, f)
+			}
+			s.mu.Unlock()
+			for _, f := range list {
+				f.tick(now)
+			}
+		}
+	}
+}
+
+// endTransfers lets everything go that the session held: stages are parked, sources closed.
+func (s *session) endTransfers() {
+	s.mu.Lock()
+	recvs, sends := s.recvs, s.sends
+	s.recvs, s.sends = map[uint32]*recvFile{}, map[uint32]*sendFile{}
+	s.mu.Unlock()
+	for _, f := range recvs {
+		f.end(s.lost())
+	}
+	for _, f := range sends {
+		f.fail(s.lost())
+	}
+}
+
+// addStream makes ts a data stream of the session and serves it until it ends. conn is the connection to close
+// with it, nil for a stream of the control connection.
+func (s *session) addStream(ts transport.Stream, conn transport.Conn, r *wire.Reader, no uint64) error {
+	st := newStream(ts, conn, no)
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		st.close()
+		return s.lost()
+	}
+	s.streams[st] = struct{}{}
+	s.mu.Unlock()
+	done := make(chan struct{})
+	s.goRun(func() {
+		defer close(done)
+		s.sendLoop(st)
+		st.close() // a stream that can not be written to is of no use: the reader ends as well
+	})
+	err := s.readLoop(st, r)
+	st.close()
+	s.disp.dropStream(st)
+	<-done
+	s.mu.Lock()
+	delete(s.streams, st)
+	s.mu.Unlock()
+	if st.cur != nil && st.cur.w != nil {
+		st.cur.w.Park()
+	}
+	var pe *wire.ProtocolError
+	if errors.As(err, &pe) {
+		s.fatal(err)
+	}
+	return err
+}
+
+// fatal tells the peer why the session ends, and ends it.
+func (s *session) fatal(err error) {
+	s.send(0, wireError(err))
+	s.cancel(err)
+}
+
+func (s *session) streamCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.streams)
+}
+
+func protocolError(format string, a ...any) error {
+	return &wire.ProtocolError{Code: wire.CodeProtocol, Msg: fmt.Sprintf(format, a...)}
+}
