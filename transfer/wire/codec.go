@@ -71,7 +71,7 @@ func specOf[T checked]() spec {
 	return spec{shape: s, decode: func(body []byte) (Message, error) {
 		var m T
 		if err := decMode.Unmarshal(body, &m); err != nil {
-			return nil, errf(CodeProtocol, "%v", err)
+			return nil, err
 		}
 		return m, m.check()
 	}}
@@ -115,7 +115,7 @@ func encode(m Message) ([]byte, error) {
 	}
 	body, err := encMode.Marshal(m)
 	if err != nil {
-		return nil, within(t, errf(CodeProtocol, "%v", err))
+		return nil, within(t, err)
 	}
 	if err := specs[t].checkBody(body); err != nil {
 		return nil, within(t, err)

@@ -71,7 +71,7 @@ func checkID(t Type, id uint32) error {
 	switch t {
 	case TPing, TPong, TError:
 		return nil
-	case THello, TWelcome, TJoin, TJoined, TGoAway, TBye, TEnroll, TEnrolled:
+	case THello, TWelcome, TJoin, TJoined, TGoAway, TBye:
 		if id != 0 {
 			return errf(CodeProtocol, "%v with id %d, must be 0", t, id)
 		}

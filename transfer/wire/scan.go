@@ -130,7 +130,7 @@ func skipMap(b []byte, n uint64, depth int) ([]byte, error) {
 		return nil, errf(CodeLimit, "a map of %d, the limit is %d", n, maxPairs)
 	}
 	next := uint64(0) // the least key that may come
-	for i := range n {
+	for range n {
 		h, err := readHead(b)
 		if err != nil {
 			return nil, err
@@ -138,7 +138,10 @@ func skipMap(b []byte, n uint64, depth int) ([]byte, error) {
 		if h.major != majorUint {
 			return nil, errf(CodeProtocol, "a key that is no unsigned integer")
 		}
-		if h.arg < next || i > 0 && next == 0 {
+		if h.arg > maxInt {
+			return nil, errf(CodeProtocol, "a key above 2^63-1")
+		}
+		if h.arg < next {
 			return nil, errf(CodeProtocol, "key %d twice or out of order", h.arg)
 		}
 		next = h.arg + 1

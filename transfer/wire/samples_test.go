@@ -1,0 +1,185 @@
+package wire
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// samples returns messages of every type, small ones and full ones.
+func samples(t testing.TB) []Message {
+	p := mustPath(t, "a", "b \xff\n")
+	hash := Hash{1, 2, 3, 31: 0xff}
+	receipt := Receipt{
+		Transfer: TransferID{7}, RootHash: hash, Size: MaxFileSize, Path: p, TimeNS: 1_700_000_000_000_000_001,
+		Durability: DurabilityBatch, Signature: [64]byte{63: 9}, RootName: "backup", Signer: []byte{0x30, 0x2a},
+		Replaced: mustPath(t, "versions", "b"),
+	}
+	roots := []RootInfo{{Name: "backup", Rights: []string{"put", "get"}, Default: true}, {Name: "größe"}}
+	meta := Meta{Mode: 0o4755, MTimeNS: -1, HasMode: true, HasMTime: true}
+	return []Message{
+		Hello{Versions: []uint64{0}},
+		Hello{Versions: []uint64{0, 1, 65535}, Agent: "xfer/1", Caps: []string{"zstd", "h.blake3"}, TimeNS: -5},
+		Welcome{Window: 1},
+		Welcome{
+			Minor: 3, Session: SessionID{1, 15: 2}, Limits: PeerLimits{Streams: 16, Open: 1024, Requests: 64}, Window: 256 << 20,
+			Caps: []string{"x"}, Roots: roots, TimeNS: 1 << 60, Name: "laptop",
+		},
+		Join{Session: SessionID{3}, Counter: 1<<64 - 1},
+		Join{Session: SessionID{3}, MAC: hash[:], Counter: 24},
+		Joined{}, Joined{Stream: 256},
+		Ping{}, Ping{Opaque: [8]byte{1, 2, 3}},
+		Pong{}, Pong{Opaque: [8]byte{7: 255}},
+		GoAway{}, GoAway{DeadlineMS: MaxMillis, Reason: "restart"},
+		Bye{}, Bye{Reason: "done"},
+		Error{Code: CodeBusy, Class: ClassLater},
+		Error{Code: 0x04ff, Class: 4, Text: "no", RetryAfterMS: 500, Path: p},
+		Open{Size: UnknownSize, ChunkLog2: 22, Alg: AlgBLAKE3},
+		Open{
+			Transfer: TransferID{1}, Root: "backup", Path: p, Size: MaxFileSize, ChunkLog2: 24, Alg: AlgBLAKE3, Fingerprint: make([]byte, 64),
+			IfExists: IfExistsVersion, Durability: DurabilityNone, Compare: CompareRoot, Flags: OpenFresh, Meta: meta,
+			RootHash: &hash, Priority: 9, JobID: make([]byte, 16),
+		},
+		Open{Size: 1 << 42, ChunkLog2: 18, Alg: AlgBLAKE3, Meta: Meta{HasMode: true}},
+		Opened{State: StateNew, Epoch: 1},
+		Opened{State: StatePartial, Epoch: 2, Have: Ranges{{Start: 0, Count: 912}, {Start: 1000, Count: 1}}, Parts: []Part{{Chunk: 912, Bytes: 90112}}},
+		Opened{State: StateDone, Receipt: &receipt},
+		Opened{State: StateSame},
+		Ack{}, Ack{Durable: Ranges{{Start: 0, Count: MaxChunks}}},
+		Ack{Received: Ranges{{Start: 3, Count: 2}, {Start: 6, Count: 1}}},
+		Nack{Code: CodeChunkBad}, Nack{Chunk: MaxChunks - 1, Code: 0x0177},
+		Commit{}, Commit{RootHash: hash, Size: MaxFileSize, Fingerprint: []byte("fp"), Meta: &meta},
+		Receipt{}, receipt,
+		Abort{}, Abort{Keep: true, Code: CodeSourceChanged},
+		Get{Handle: 1}, Get{Root: "r", Path: p, Handle: 1<<32 - 1, ChunkLog2Max: 18},
+		List{Depth: 1}, List{Root: "r", Path: p, Depth: 1, Cursor: []byte("b\xff")},
+		Entries{},
+		Entries{Entries: []Entry{
+			{Name: "\x1b[2J", Kind: KindFile, Size: maxInt, Mode: 0o644, MTimeNS: -1 << 63},
+			{Name: "a", Kind: KindSymlink, Target: "../\xff"},
+			{Name: "dir", Kind: KindDir, Mode: 0o7777, MTimeNS: 1<<63 - 1},
+			{Name: "tty", Kind: KindOther},
+		}, Next: []byte("tty")},
+		Stat{}, Stat{Root: "r", Path: p, WantRoot: true},
+		Stated{Entry: Entry{Kind: KindDir}}, Stated{Entry: Entry{Name: "x", Kind: KindFile, Size: 5}, RootHash: &hash},
+		Mkdir{Path: p}, Mkdir{Root: "r", Path: p, ExistOK: true, Parents: true, Meta: &meta},
+		Remove{Path: p}, Remove{Root: "r", Path: p, MissingOK: true, Recursive: true},
+		Rename{From: p, To: mustPath(t, "c")}, Rename{Root: "r", From: p, To: mustPath(t, "c"), NoReplace: true},
+		Done{},
+		Space{}, Space{Root: "r"},
+		Spaced{}, Spaced{Free: 1, Total: maxInt},
+		Hashes{Count: 1}, Hashes{First: MaxChunks - MaxHashes, Count: MaxHashes},
+		HashList{}, HashList{CVs: []Hash{hash, {}}},
+		Symlink{Path: p, Target: "x"}, Symlink{Root: "r", Path: p, Target: "/\xff", IfExists: IfExistsFail, Meta: &Meta{HasMTime: true}},
+		SetMeta{Path: p}, SetMeta{Root: "r", Path: p, Meta: meta},
+		Enroll{CodeID: []byte{1, 2}, MAC: hash[:]}, Enroll{CodeID: []byte{1, 2}, MAC: hash[:], Name: "laptop"},
+		Enrolled{MAC: hash[:]}, Enrolled{MAC: hash[:], Name: "laptop-2", Roots: roots},
+	}
+}
+
+// allTypes returns every control message.
+func allTypes() []Type {
+	var out []Type
+	for i := range specs {
+		if specs[i].decode != nil {
+			out = append(out, Type(i))
+		}
+	}
+	return out
+}
+
+func mustPath(t testing.TB, parts ...string) Path {
+	t.Helper()
+	p, err := NewPath(parts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func mustEncode(t testing.TB, m Message) []byte {
+	t.Helper()
+	b, err := encode(m)
+	if err != nil {
+		t.Fatalf("encode %+v: %v", m, err)
+	}
+	return b
+}
+
+// text writes a message for people: the fields that are not zero, names as in CDDL, bytes as h'..', paths and other byte
+// strings that name something as quoted strings with \xNN. Documents and vectors hold this form.
+func text(v any) string { return textOf(reflect.ValueOf(v)) }
+
+func textOf(v reflect.Value) string {
+	switch x := v.Interface().(type) {
+	case Path:
+		return textOf(reflect.ValueOf(x.Parts()))
+	case string:
+		return strconv.QuoteToASCII(x)
+	case Range:
+		return fmt.Sprintf("%d+%d", x.Start, x.Count)
+	case Part:
+		return fmt.Sprintf("%d:%d", x.Chunk, x.Bytes)
+	case Code:
+		return x.String()
+	case Meta:
+		var out []string
+		if x.HasMode {
+			out = append(out, fmt.Sprintf("Mode: 0o%o", x.Mode))
+		}
+		if x.HasMTime {
+			out = append(out, fmt.Sprintf("MTimeNS: %d", x.MTimeNS))
+		}
+		return "{" + strings.Join(out, ", ") + "}"
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		return textOf(v.Elem())
+	case reflect.Struct:
+		var out []string
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			if _, isMeta := v.Field(i).Interface().(Meta); !v.Field(i).IsZero() && !(v.Field(i).Kind() == reflect.Slice && v.Field(i).Len() == 0) &&
+				!(isMeta && v.Field(i).Interface().(Meta).IsZero()) && !isEmptyPath(v.Field(i)) {
+				out = append(out, f.Name+": "+textOf(v.Field(i)))
+			}
+		}
+		return "{" + strings.Join(out, ", ") + "}"
+	case reflect.Slice, reflect.Array:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			if n := v.Len(); n > 100 && v.Kind() == reflect.Slice && bytes.Count(v.Bytes(), v.Bytes()[:1]) == n {
+				return fmt.Sprintf("h'%02x'*%d", v.Bytes()[0], n)
+			}
+			return fmt.Sprintf("h'%x'", v.Interface())
+		}
+		var out []string
+		for i := range v.Len() {
+			out = append(out, textOf(v.Index(i)))
+		}
+		return "[" + strings.Join(out, ", ") + "]"
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+func isEmptyPath(v reflect.Value) bool {
+	p, ok := v.Interface().(Path)
+	return ok && p.IsZero()
+}
+
+func TestSamplesHaveEveryType(t *testing.T) {
+	n := map[Type]int{}
+	for _, m := range samples(t) {
+		n[m.Type()]++
+	}
+	for _, typ := range allTypes() {
+		if n[typ] == 0 {
+			t.Errorf("no sample of %v", typ)
+		}
+	}
+	if len(n) != len(allTypes()) || len(n) != 33 {
+		t.Errorf("%d types have samples, %d are decoded, want 33", len(n), len(allTypes()))
+	}
+}
