@@ -210,10 +210,15 @@ func (l *doneLog) openNow() (*doneFile, error) {
 			return nil, err
 		}
 	}
+	// What another process wrote and did not sync, or failed to, must not be replayed before it is durable.
+	_ = f.DropCache()
 	now := &doneFile{f: f, size: l.fill(f, l.number)}
 	fi, err := f.Stat()
 	if err == nil && fi.Size() > now.size {
 		err = f.Truncate(now.size)
+	}
+	if err == nil {
+		err = syncError("done.log", f.SyncData())
 	}
 	if err == nil {
 		var above []ancestor

@@ -125,7 +125,6 @@ type loader struct {
 	s       *Stage
 	epoch   uint64
 	process [16]byte
-	sealed  bool
 	recent  []claim // CHUNK records that no MARK covers, oldest first
 }
 
@@ -304,8 +303,7 @@ func (l *loader) take(i int64, r record) bool {
 		}
 		l.epoch = max(l.epoch, r.index)
 		copy(l.process[:], r.body[8:])
-	case recSeal:
-		l.sealed = true
+	case recSeal: // says when, to who reads the journal: what a SEAL allows is allowed by the claims alone
 	case recDrop:
 		s.drop(chunk)
 	case recLast:
@@ -345,11 +343,11 @@ func (s *Stage) drop(chunk int64) {
 	}
 }
 
-// openData opens the bytes: in the stage, or, where a sealed stage has lost them, under the final name.
+// openData opens the bytes: in the stage, or, where a whole stage has lost them, under the final name.
 func (l *loader) openData() error {
 	s := l.s
 	f, err := openOwn(s.d.fs, s.dataName)
-	if errors.Is(err, fs.ErrNotExist) && l.sealed {
+	if errors.Is(err, fs.ErrNotExist) && s.held.n > 0 && s.whole() {
 		return l.openPublished()
 	}
 	if err != nil {

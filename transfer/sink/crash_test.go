@@ -1,0 +1,348 @@
+package sink
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+	"testing"
+
+	"xfer/crypto"
+	"xfer/transfer/durable"
+	"xfer/transfer/durable/crashfs"
+)
+
+// story is one file that is sent over a bad disk: what was there, what comes, and what the receiver has said so far.
+type story struct {
+	old, new []byte // old nil: nothing was there
+	spec     Spec
+	rights   Rights
+
+	acked   map[int64]bool // chunks called durable
+	receipt []byte
+}
+
+var errKilled = errors.New("killed")
+
+func newStory(t testing.TB, old []byte, how IfExists) *story {
+	b := content(7, 2*chunk18+1000)
+	sp := specOf(t, b, "dir", "sub", "file")
+	sp.IfExists = how
+	return &story{old: old, new: b, spec: sp, rights: All, acked: map[int64]bool{}}
+}
+
+// disk returns a file system with the old version on it, all durable.
+func (st *story) disk(t testing.TB, seed uint64) *crashfs.FS {
+	t.Helper()
+	f := crashfs.New(seed)
+	if st.old == nil {
+		return f
+	}
+	err := errors.Join(durable.MkdirAll(f, "dir/sub", 0o777), durable.WriteFile(f, "dir/sub/file", st.old, 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// try is one session: as much of the transfer as the disk lets through.
+func (st *story) try(d *Dir) error {
+	ctx := context.Background()
+	v := d.View("alice", st.rights)
+	s, f, err := v.Begin(ctx, st.spec)
+	if err != nil {
+		return err
+	}
+	if f.State == StateDone {
+		st.receipt = f.Receipt
+		return nil
+	}
+	defer s.Park()
+	held := map[int64]bool{}
+	for _, r := range f.Have {
+		for i := range r.Count {
+			held[r.Start+i] = true
+		}
+	}
+	for i := range int64(3) {
+		if held[i] {
+			continue
+		}
+		if err := put(s, st.new, i); err != nil {
+			return err
+		}
+		if i == 1 {
+			if err := st.interrupt(s); err != nil {
+				return err
+			}
+			rs, err := s.Checkpoint(ctx)
+			st.ack(rs)
+			if err != nil {
+				return err
+			}
+			// The connection is lost, and comes again.
+			if err := s.Park(); err != nil {
+				return err
+			}
+			return st.try(d)
+		}
+	}
+	st.receipt, err = s.Publish(ctx, commitOf(st.new))
+	return err
+}
+
+// interrupt writes a piece of the last chunk and loses the stream.
+func (st *story) interrupt(s *Stage) error {
+	w, err := s.Claim(2, 0)
+	if err != nil {
+		return err
+	}
+	defer w.Park()
+	return w.Write(st.new[2*chunk18 : 2*chunk18+10])
+}
+
+func (st *story) ack(rs []Range) {
+	for _, r := range rs {
+		for i := range r.Count {
+			st.acked[r.Start+i] = true
+		}
+	}
+}
+
+// run tries until there is a receipt or the machine is gone.
+func (st *story) run(d *Dir) error {
+	var err error
+	for range 4 {
+		if err = st.try(d); err == nil || errors.Is(err, crashfs.ErrCrashed) || errors.Is(err, errKilled) {
+			return err
+		}
+	}
+	return err
+}
+
+// check looks at a disk as a crash left it, and finishes the transfer there.
+func (st *story) check(t *testing.T, f *crashfs.FS) {
+	t.Helper()
+	got, err := readAll(f, "dir/sub/file")
+	published := err == nil && bytes.Equal(got, st.new)
+	switch {
+	case published:
+	case st.receipt != nil:
+		t.Fatalf("I4: a receipt for what is not there: %d bytes, %v", len(got), err)
+	case err == nil && st.old != nil && bytes.Equal(got, st.old):
+	case errors.Is(err, fs.ErrNotExist) && st.old == nil:
+	default:
+		t.Fatalf("I1: the final name has %d bytes, %v; old %d, new %d", len(got), err, len(st.old), len(st.new))
+	}
+	checkMarks(t, f, published)
+	st.checkOld(t, f, got)
+
+	d, err := Open(f, Options{KeepDoneLog: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, found, err := d.View("alice", st.rights).Begin(context.Background(), st.spec)
+	if err != nil {
+		t.Fatal("begin after the crash:", err)
+	}
+	if st.receipt != nil {
+		if found.State != StateDone || !bytes.Equal(found.Receipt, st.receipt) {
+			t.Fatalf("I4: the receipt is not replayed: %+v", found)
+		}
+		return
+	}
+	if found.State == StateDone {
+		return // written, and not told any more
+	}
+	if !published {
+		for c := range st.acked {
+			s.mu.Lock()
+			held := s.held.has(c)
+			s.mu.Unlock()
+			if !held {
+				t.Fatalf("I2: chunk %d was called durable and is lost; found %+v", c, found)
+			}
+		}
+	}
+	if _, err := sendRest(s, st.new); err != nil {
+		t.Fatal("finish after the crash:", err)
+	}
+	if got, err := readAll(f, "dir/sub/file"); err != nil || !bytes.Equal(got, st.new) {
+		t.Fatal("the file is not whole after all", err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// checkOld: with Version a replaced file is kept.
+func (st *story) checkOld(t *testing.T, f *crashfs.FS, got []byte) {
+	t.Helper()
+	if st.spec.IfExists != Version || st.old == nil || !bytes.Equal(got, st.new) {
+		return
+	}
+	es, err := f.ReadDir(versionsDir + "/dir/sub/file")
+	if err != nil {
+		t.Fatal("the old version is lost:", err)
+	}
+	for _, e := range es {
+		if b, err := readAll(f, versionsDir+"/dir/sub/file/"+e.Name()); err == nil && bytes.Equal(b, st.old) {
+			return
+		}
+	}
+	t.Fatal("the old version is not among", es)
+}
+
+// checkMarks is I3: what a MARK covers is there.
+func checkMarks(t *testing.T, f *crashfs.FS, published bool) {
+	t.Helper()
+	keys, err := f.ReadDir(stagesDir)
+	if err != nil {
+		return
+	}
+	for _, k := range keys {
+		stages, _ := f.ReadDir(stagesDir + "/" + k.Name())
+		for _, s := range stages {
+			dir := stagesDir + "/" + k.Name() + "/" + s.Name()
+			journal, err := readAll(f, dir+"/journal")
+			if err != nil {
+				continue
+			}
+			data, err := readAll(f, dir+"/data")
+			if errors.Is(err, fs.ErrNotExist) && published {
+				continue
+			}
+			h, claims := referenceMarked(journal)
+			for c, cv := range claims {
+				lo, hi := c<<h.chunkLog2, min((c+1)<<h.chunkLog2, h.size)
+				var got crypto.CV
+				if hi <= int64(len(data)) {
+					got, _ = chunkCV(append(make([]byte, lo, hi), data[lo:hi]...), c, h.chunkLog2, h.size > 1<<h.chunkLog2)
+				}
+				if got != cv {
+					t.Fatalf("I3: chunk %d is marked and not there", c)
+				}
+			}
+		}
+	}
+}
+
+var stories = []struct {
+	name string
+	old  []byte
+	how  IfExists
+}{
+	{"new", nil, Replace},
+	{"replace", content(3, 5000), Replace},
+	{"new, no clobber", nil, Fail},
+	{"version", content(3, 5000), Version},
+}
+
+// each runs a story with a fault at the k-th operation, for k = 1 and so on until nothing is hit any more.
+func each(t *testing.T, seeds uint64, fault func(f *crashfs.FS, k int), after func(t *testing.T, st *story, f *crashfs.FS, err error)) {
+	for _, c := range stories {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range seeds {
+				for k := 1; ; k++ {
+					if k > 2000 {
+						t.Fatal("no end")
+					}
+					st := newStory(t, c.old, c.how)
+					f := st.disk(t, seed)
+					before := f.Ops()
+					fault(f, k)
+					d, err := Open(f, Options{KeepDoneLog: true})
+					if err == nil {
+						err = st.run(d)
+					}
+					hit := f.Ops()-before >= k
+					t.Run(fmt.Sprintf("seed %d k %d", seed, k), func(t *testing.T) {
+						defer func() {
+							if t.Failed() {
+								tr := f.Trace()
+								t.Logf("error %v\n%s", err, strings.Join(tr[max(0, len(tr)-60):], "\n"))
+							}
+						}()
+						after(t, st, f, err)
+					})
+					if !hit {
+						break
+					}
+					if t.Failed() {
+						return
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestPowerCutAtEachOperation(t *testing.T) {
+	each(t, 2, func(f *crashfs.FS, k int) { f.CrashAt(k) }, func(t *testing.T, st *story, f *crashfs.FS, err error) {
+		if err != nil && !errors.Is(err, crashfs.ErrCrashed) {
+			t.Fatal("run:", err)
+		}
+		for range 4 {
+			st.check(t, f.Crash())
+		}
+	})
+}
+
+func TestErrorAtEachOperation(t *testing.T) {
+	for _, e := range []struct {
+		name  string
+		fault func(f *crashfs.FS, k int)
+	}{
+		{"EIO", func(f *crashfs.FS, k int) { f.FailAt(k, syscall.EIO) }},
+		{"ENOSPC", func(f *crashfs.FS, k int) { f.FailAt(k, syscall.ENOSPC) }},
+		{"short write", func(f *crashfs.FS, k int) { f.ShortAt(k, syscall.ENOSPC) }},
+		{"EIO of two", func(f *crashfs.FS, k int) { f.FailAt(k, syscall.EIO); f.FailAt(k+1, syscall.EIO) }},
+	} {
+		t.Run(e.name, func(t *testing.T) {
+			each(t, 1, e.fault, func(t *testing.T, st *story, f *crashfs.FS, err error) {
+				if err != nil {
+					t.Fatal("not done after four tries:", err)
+				}
+				for i := range uint64(3) {
+					st.check(t, f.Image(i))
+				}
+				st.check(t, f.Kill())
+			})
+		})
+	}
+}
+
+// TestBrokenFromEachOperation: everything fails from some moment on, then the process is killed, or the power cut, and the
+// disk works again.
+func TestBrokenFromEachOperation(t *testing.T) {
+	each(t, 1, func(f *crashfs.FS, k int) { f.FailFrom(k, syscall.EIO) }, func(t *testing.T, st *story, f *crashfs.FS, err error) {
+		for i := range uint64(3) {
+			st.check(t, f.Image(i))
+		}
+		st.check(t, f.Kill())
+	})
+}
+
+// TestKillAtEachOperation: the process is killed, another one finishes, then the power fails.
+func TestKillAtEachOperation(t *testing.T) {
+	each(t, 1, func(f *crashfs.FS, k int) { f.FailFrom(k, errKilled) }, func(t *testing.T, st *story, f *crashfs.FS, err error) {
+		if err != nil && !errors.Is(err, errKilled) {
+			t.Fatal("run:", err)
+		}
+		f = f.Kill()
+		d, err := Open(f, Options{KeepDoneLog: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := st.run(d); err != nil {
+			t.Fatal("second process:", err)
+		}
+		for i := range uint64(3) {
+			st.check(t, f.Image(i))
+		}
+	})
+}
