@@ -105,7 +105,7 @@ func (h *host) start() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	h.srv = &Server{Identity: h.server, Policy: h, Agent: "test", Log: slog.New(slog.DiscardHandler)}
+	h.srv = &Server{Identity: h.server, Policy: h, Agent: "test", Log: slog.New(slog.NewTextHandler(h.t.Output(), nil))}
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel, h.done = cancel, make(chan struct{})
 	srv, done := h.srv, h.done
@@ -332,19 +332,18 @@ type cutConn struct {
 	left *atomic.Int64
 }
 
-// cutAfter makes every connection of a host end after n bytes, until cuts of them have.
+// cutAfter ends the connections of a host after n bytes in all on their streams, again and again until cuts times.
 func cutAfter(n int64, cuts int64) func(int64, transport.Conn) transport.Conn {
-	var done atomic.Int64
-	left := new(atomic.Int64)
+	var left, done atomic.Int64
 	left.Store(n)
 	return func(_ int64, c transport.Conn) transport.Conn {
+		if left.Load() <= 0 && done.Add(1) < cuts {
+			left.Store(n)
+		}
 		if done.Load() >= cuts {
 			return c
 		}
-		if left.Load() <= 0 {
-			left.Store(n)
-		}
-		return &cutConn{Conn: c, left: left}
+		return &cutConn{Conn: c, left: &left}
 	}
 }
 

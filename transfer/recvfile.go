@@ -275,7 +275,7 @@ func (f *recvFile) refuse(err error) {
 	ended := f.ended
 	f.mu.Unlock()
 	if !ended {
-		f.s.send(f.id, wireError(err))
+		f.s.sendError(f.id, err)
 	}
 	f.stop(true, err)
 }

@@ -41,7 +41,7 @@ func (ss *serverSession) message(h wire.Header, m wire.Message) error {
 		return ss.handler(func() {
 			answer, err := ss.answer(h.ID, m)
 			if err != nil {
-				ss.send(h.ID, wireError(err))
+				ss.sendError(h.ID, err)
 				return
 			}
 			ss.send(h.ID, answer)
@@ -184,7 +184,7 @@ func (ss *serverSession) takeOpen(id uint32, o wire.Open) error {
 	if err := ss.register(id, func() { ss.recvs[id] = f }); err != nil {
 		var pe *wire.ProtocolError
 		if errors.As(err, &pe) && pe.Code == wire.CodeServerLimit {
-			ss.send(id, wireError(err))
+			ss.sendError(id, err)
 			return nil
 		}
 		return err
@@ -219,7 +219,7 @@ func (ss *serverSession) takeGet(id uint32, m wire.Get) error {
 	if err := ss.register(id, nil); err != nil {
 		var pe *wire.ProtocolError
 		if errors.As(err, &pe) && pe.Code == wire.CodeServerLimit {
-			ss.send(id, wireError(err))
+			ss.sendError(id, err)
 			return nil
 		}
 		return err
@@ -229,7 +229,7 @@ func (ss *serverSession) takeGet(id uint32, m wire.Get) error {
 			var lost *lostError
 			var pe *PeerError
 			if !errors.As(err, &lost) && !errors.As(err, &pe) {
-				ss.send(id, wireError(err))
+				ss.sendError(id, err)
 			}
 		}
 	})

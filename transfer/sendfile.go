@@ -215,7 +215,7 @@ func (f *sendFile) failure() error {
 // asked for, and fills todo with the rest.
 func (f *sendFile) resume(ctx context.Context, o wire.Opened) error {
 	limit := f.total
-	pipe := f.src.Size() < 0
+	pipe := f.isPipe()
 	if pipe {
 		limit = 1 << 24
 	}
@@ -230,7 +230,7 @@ func (f *sendFile) resume(ctx context.Context, o wire.Opened) error {
 	}
 	for _, p := range o.Parts {
 		c := int64(p.Chunk)
-		if pipe || p.Chunk >= uint64(limit) || have.has(c) || p.Bytes >= uint64(chunkLen(f.src.Size(), f.log2, c)) {
+		if p.Chunk >= uint64(limit) || have.has(c) || int64(min(p.Bytes, 1<<30)) >= f.lenOf(c) {
 			continue // a part that makes no sense is sent again
 		}
 		f.parts[c] = int64(p.Bytes)
@@ -270,7 +270,9 @@ func (f *sendFile) resume(ctx context.Context, o wire.Opened) error {
 		}
 	}
 	for _, n := range f.parts {
-		resumed += n
+		if !pipe {
+			resumed += n
+		}
 	}
 	if !pipe {
 		start := int64(-1)
@@ -384,12 +386,7 @@ func (f *sendFile) pop(st *stream, room int64, force bool) (work, bool) {
 		return work{}, false
 	}
 	i := f.todo[0].start
-	var n int64
-	if p, ok := f.src.(*pipeSource); ok {
-		n = p.lenOf(i)
-	} else {
-		n = chunkLen(f.src.Size(), f.log2, i)
-	}
+	n := f.lenOf(i)
 	if n > room && !force {
 		return work{}, false
 	}
@@ -401,6 +398,14 @@ func (f *sendFile) pop(st *stream, room int64, force bool) (work, bool) {
 	off := f.parts[i]
 	delete(f.parts, i)
 	return work{f: f, chunk: i, length: n, offset: off}, true
+}
+
+// lenOf returns the length of a chunk; 0 for one of a pipe that is not in memory.
+func (f *sendFile) lenOf(i int64) int64 {
+	if p, ok := f.src.(*pipeSource); ok {
+		return p.lenOf(i)
+	}
+	return chunkLen(f.src.Size(), f.log2, i)
 }
 
 // requeue puts what st carried back; it returns the bytes. Called with the dispatcher's lock.

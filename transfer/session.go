@@ -380,6 +380,19 @@ func (s *session) request(ctx context.Context, id uint32, m wire.Message) (wire.
 	}
 }
 
+// sendError tells the peer what went wrong with id. What has no code of its own is logged here, since the peer learns
+// nothing of it.
+func (s *session) sendError(id uint32, err error) {
+	m := wireError(err)
+	if s.ctx.Err() != nil {
+		return
+	}
+	if m.Code == wire.CodeInternal || m.Code == wire.CodeIOError {
+		s.log.Warn("a request failed", "err", err)
+	}
+	s.send(id, m)
+}
+
 func (s *session) reply(id uint32, m wire.Message) {
 	s.mu.Lock()
 	ch := s.replies[id]

@@ -197,7 +197,7 @@ func TestResumeInAnotherRunAndServer(t *testing.T) {
 		h.start()
 		res := h.mustSend(Options{}, "", src)
 		mustEqualFile(t, h.path("big"), src)
-		if res.BytesResumed < 8<<20 || res.BytesSent+res.BytesResumed != size {
+		if res.BytesResumed < 1<<20 || res.BytesSent+res.BytesResumed != size {
 			t.Fatalf("resumed %d, sent %d of %d", res.BytesResumed, res.BytesSent, size)
 		}
 	})
@@ -275,6 +275,7 @@ func TestAppendNeverReplaces(t *testing.T) {
 		old, _ := os.ReadFile(h.path("f"))
 		for _, n := range []int{1 << 20, 5} {
 			mustWrite(t, src, randomBytes(9, n), 0o644)
+			_ = os.Chtimes(src, later, later.Add(time.Second))
 			if _, err := h.send(Options{}, "", src); KindOf(err) != KindExists {
 				t.Errorf("%d other bytes: %v", n, err)
 			}
