@@ -1,0 +1,229 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"xfer/transfer/transport"
+)
+
+// connFlags are those of every verb that dials. Values are final only after settle.
+type connFlags struct {
+	set        *pflag.FlagSet
+	port       portValue
+	config     string
+	identity   string
+	ipv4, ipv6 bool
+	transport  choiceValue
+	timeout    durationValue
+	contimeout durationValue
+	retryFor   durationValue
+	keylog     bool
+	dial       transport.DialOptions // below the connections; only demo sets it
+	outFlags
+	// origin of each flag that is not at its default: "flag", "environment XFER_X", "config.toml [host.nas]" ...
+	origin map[string]string
+}
+
+// outFlags say how to talk.
+type outFlags struct {
+	json, quiet, verbose bool
+}
+
+func (f *outFlags) add(s *pflag.FlagSet) {
+	s.BoolVar(&f.json, "json", false, "JSON lines on stdout, the last one the result")
+	s.BoolVarP(&f.quiet, "quiet", "q", false, "only errors")
+	s.BoolVarP(&f.verbose, "verbose", "v", false, "a line for each file and event")
+}
+
+// localFlags are those of verbs that do not dial.
+func localFlags(cmd *cobra.Command) *connFlags {
+	f := &connFlags{set: cmd.Flags(), origin: map[string]string{}}
+	f.set.StringVarP(&f.config, "config", "F", "", "read this configuration file and no other")
+	f.outFlags.add(f.set)
+	return f
+}
+
+func dialFlags(cmd *cobra.Command) *connFlags {
+	f := localFlags(cmd)
+	f.transport = choiceValue{s: "auto", from: []string{"auto", "tcp", "quic"}}
+	f.timeout = durationValue{30 * time.Second}
+	f.contimeout = durationValue{10 * time.Second}
+	f.retryFor = durationValue{15 * time.Minute}
+	s := f.set
+	s.VarP(&f.port, "port", "P", "port of the host, TCP and UDP (default 7419)")
+	s.StringVarP(&f.identity, "identity", "i", "", "use this key file instead of our own")
+	s.BoolVarP(&f.ipv4, "ipv4", "4", false, "IPv4 only")
+	s.BoolVarP(&f.ipv6, "ipv6", "6", false, "IPv6 only")
+	s.Var(&f.transport, "transport", "how to connect")
+	s.Var(&f.timeout, "timeout", "give a live connection up after this long without progress")
+	s.Var(&f.contimeout, "contimeout", "give a dial up after this long")
+	s.Var(&f.retryFor, "retry-for", "keep trying this long without progress over a bad network or a busy server")
+	s.BoolVar(&f.keylog, "insecure-keylog", false, "write TLS secrets to $SSLKEYLOGFILE")
+	must(s.MarkHidden("insecure-keylog"))
+	return f
+}
+
+// runFlags are those of send and get.
+type runFlags struct {
+	*connFlags
+	streams    countValue
+	transfers  countValue
+	recursive  bool
+	preserve   bool
+	compress   choiceValue
+	checksum   bool
+	noClobber  bool
+	dryRun     bool
+	bwlimit    rateValue
+	resume     choiceValue
+	progress   choiceValue
+	stats      durationValue
+	report     string
+	batch      bool
+	durability choiceValue
+	verify     bool
+	receipt    string
+}
+
+func transferFlags(cmd *cobra.Command) *runFlags {
+	f := &runFlags{connFlags: dialFlags(cmd)}
+	f.streams.max, f.transfers.max = 16, 64
+	f.compress = choiceValue{s: "auto", from: []string{"auto", "on", "off"}}
+	f.resume = choiceValue{s: "auto", from: []string{"auto", "verify", "never"}}
+	f.progress = choiceValue{s: "auto", from: []string{"auto", "bar", "line", "none"}}
+	f.durability = choiceValue{s: "", from: []string{"full", "batch", "none"}}
+	f.stats = durationValue{time.Minute}
+	s := f.set
+	s.Var(&f.streams, "streams", "streams in one file")
+	s.VarP(&f.transfers, "transfers", "j", "files at once")
+	s.BoolVarP(&f.recursive, "recursive", "r", true, "accepted: directories are always sent whole")
+	s.BoolVarP(&f.preserve, "preserve", "p", true, "accepted: mode and times are always kept")
+	s.Var(&f.compress, "compress", "per chunk; off and auto so far")
+	s.BoolVarP(&f.checksum, "checksum", "c", false, "compare contents, not size and time, to tell what is unchanged")
+	s.BoolVar(&f.noClobber, "no-clobber", false, "never replace a file")
+	s.BoolVarP(&f.dryRun, "dry-run", "n", false, "show what would be done and move nothing")
+	s.Var(&f.bwlimit, "bwlimit", "payload bytes a second: 2M, UP:DOWN, or \"08:00,512k 19:00,off\"")
+	s.Var(&f.resume, "resume", "what is there already: take it, hash it again, or start over")
+	s.Var(&f.progress, "progress", "auto is a bar on a terminal and lines elsewhere")
+	s.Var(&f.stats, "stats", "time between progress lines")
+	s.StringVar(&f.report, "report", "", "write the result object to this file")
+	s.BoolVarP(&f.batch, "batch", "B", false, "for scripts: no prompt, progress lines, one run at a time, patience of 24h")
+	s.Var(&f.durability, "durability", "what done means: full for single files and batch for trees if not given")
+	s.BoolVar(&f.verify, "verify", false, "read the files again at the target")
+	s.StringVar(&f.receipt, "receipt", "", "keep the signed receipt in this file")
+	return f
+}
+
+// laterFlag is a flag of CLI.md that a later release will have.
+type laterFlag struct {
+	name, short string
+	value       bool // takes a value
+}
+
+// laterValue refuses whatever it is given.
+type laterValue struct{ name string }
+
+func (v laterValue) String() string   { return "" }
+func (v laterValue) Type() string     { return "string" }
+func (v laterValue) Set(string) error { return notBuilt("--" + v.name) }
+
+func notBuilt(what string) error {
+	return &cliError{code: exitUsage, err: fmt.Errorf("%s is not built yet", what), hint: noHint}
+}
+
+// addLaterFlags makes flags known that are not built yet: they answer so, with any value.
+func addLaterFlags(s *pflag.FlagSet, flags ...laterFlag) {
+	for _, l := range flags {
+		f := s.VarPF(laterValue{l.name}, l.name, l.short, "not built yet")
+		if !l.value {
+			f.NoOptDefVal = "true"
+		}
+		f.Hidden = true
+	}
+}
+
+// laterTransferFlags are the flags of send, get and sync that are known and not built.
+func laterTransferFlags() []laterFlag {
+	return []laterFlag{
+		{"archive", "a", false}, {"special-modes", "", false}, {"update", "u", false}, {"ignore-existing", "", false},
+		{"existing", "", false}, {"exclude", "", true}, {"include", "", true}, {"exclude-from", "", true},
+		{"files-from", "", true}, {"from0", "", false}, {"gitignore", "", false}, {"one-file-system", "x", false},
+		{"copy-links", "L", false}, {"delete", "", false}, {"max-delete", "", true}, {"backup-dir", "", true},
+		{"snapshot", "", true}, {"max-duration", "", true}, {"stop-at", "", true}, {"lock", "", true},
+		{"lock-wait", "", true}, {"queue", "Q", false}, {"wait", "", false}, {"priority", "", true}, {"exec", "", true},
+	}
+}
+
+// environment gives every flag that is not on the command line its XFER_NAME.
+func (f *connFlags) environment(env *Env) error {
+	var first error
+	f.set.VisitAll(func(fl *pflag.Flag) {
+		if fl.Changed {
+			f.origin[fl.Name] = "flag"
+			return
+		}
+		name := "XFER_" + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))
+		value := env.Getenv(name)
+		if value == "" || fl.Name == "help" || first != nil {
+			return
+		}
+		var err error
+		if many, ok := fl.Value.(pflag.SliceValue); ok {
+			err = many.Replace(splitList(value))
+		} else {
+			err = fl.Value.Set(value)
+		}
+		var ce *cliError
+		switch {
+		case errors.As(err, &ce):
+			first = err
+		case err != nil:
+			first = usagef("%s=%s: %v", name, quote(value), err)
+		default:
+			f.origin[fl.Name] = "environment " + name
+		}
+	})
+	return first
+}
+
+// splitList splits the value of a repeatable flag in the environment: by newlines where there are any, else by commas.
+func splitList(s string) []string {
+	if strings.Contains(s, "\n") {
+		return strings.Split(strings.TrimSuffix(s, "\n"), "\n")
+	}
+	return strings.Split(s, ",")
+}
+
+// apply sets flags from the configuration that nothing stronger has set.
+func (f *connFlags) apply(settings []setting, origin string) error {
+	for _, kv := range settings {
+		fl := f.set.Lookup(kv.flag)
+		if fl == nil || f.origin[kv.flag] != "" {
+			continue // a key for another verb, or overridden
+		}
+		if err := fl.Value.Set(kv.value); err != nil {
+			var ce *cliError
+			if errors.As(err, &ce) {
+				return err
+			}
+			return usagef("%s: %s = %s: %v", origin, kv.key, quote(kv.value), err)
+		}
+		f.origin[kv.flag] = origin
+	}
+	return nil
+}
+
+// given tells whether the flag was set by anybody.
+func (f *connFlags) given(name string) bool { return f.origin[name] != "" }
+
+func must(err error) {
+	if err != nil {
+		panic("cli: " + err.Error())
+	}
+}

@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+
+	"xfer/transfer"
+)
+
+// progress shows how far a run is. Its methods are called under the output's lock.
+type progress interface {
+	update(transfer.Event)
+	clear() // before another line is printed, and at the end
+}
+
+type noProgress struct{}
+
+func (noProgress) update(transfer.Event) {}
+func (noProgress) clear()                {}
+
+// newProgress chooses: a bar only on a terminal, lines elsewhere. batch never has a bar.
+func newProgress(env *Env, how string, batch, quiet bool, every time.Duration) progress {
+	if quiet || how == "none" {
+		return noProgress{}
+	}
+	if how == "line" || batch || !env.StderrTerminal || env.Getenv("TERM") == "dumb" {
+		return &lineProgress{w: env.Stderr, every: every, last: time.Now()}
+	}
+	return &barProgress{w: env.Stderr}
+}
+
+// lineProgress prints a line each so often.
+type lineProgress struct {
+	w     io.Writer
+	every time.Duration
+	last  time.Time
+}
+
+func (p *lineProgress) clear() {}
+
+func (p *lineProgress) update(e transfer.Event) {
+	if p.every <= 0 || e.Time.Sub(p.last) < p.every {
+		return
+	}
+	p.last = e.Time
+	fmt.Fprintf(p.w, "xfer: %s\n", progressText(e))
+}
+
+// barProgress is one bar for the whole run. The rate and the time left are ours, since progressbar would take what was there
+// before a resume for the speed of the network; and its Set fails on an empty or overshot total, so both are kept away from it.
+type barProgress struct {
+	w     io.Writer
+	bar   *progressbar.ProgressBar
+	total int64
+}
+
+func (p *barProgress) update(e transfer.Event) {
+	total := e.BytesTotal
+	if total <= 0 {
+		total = -1 // a spinner
+	}
+	if p.bar == nil || total != p.total {
+		p.clear()
+		p.total = total
+		p.bar = progressbar.NewOptions64(total,
+			progressbar.OptionSetWriter(p.w),
+			progressbar.OptionSetWidth(20),
+			progressbar.OptionThrottle(0),
+			progressbar.OptionSetPredictTime(false),
+			progressbar.OptionSetElapsedTime(false),
+			progressbar.OptionSetRenderBlankState(false),
+			progressbar.OptionShowDescriptionAtLineEnd(),
+			progressbar.OptionUseANSICodes(true),
+		)
+	}
+	p.bar.Describe(progressText(e))
+	if total > 0 {
+		// One short of the total: a full bar would be left standing by the library.
+		p.bar.Set64(min(max(e.Bytes, 0), total-1))
+	}
+}
+
+func (p *barProgress) clear() {
+	if p.bar != nil {
+		p.bar.Clear()
+		io.WriteString(p.w, "\r\x1b[K")
+	}
+}
+
+// progressText is the state of a run in words: no names, so nothing to quote.
+func progressText(e transfer.Event) string {
+	var parts []string
+	if e.BytesTotal > 0 {
+		parts = append(parts, fmt.Sprintf("%d%%", min(100, int64(float64(e.Bytes)*100/float64(e.BytesTotal)))),
+			byteText(e.Bytes)+" of "+byteText(e.BytesTotal))
+	} else {
+		parts = append(parts, byteText(e.Bytes))
+	}
+	if e.FilesTotal > 1 || e.Files > 1 {
+		if e.FilesTotal > 0 {
+			parts = append(parts, fmt.Sprintf("%d of %d files", e.Files, e.FilesTotal))
+		} else {
+			parts = append(parts, fmt.Sprintf("%d files", e.Files))
+		}
+	}
+	if e.Rate > 0 {
+		parts = append(parts, byteText(int64(e.Rate))+"/s")
+		if left := e.BytesTotal - e.Bytes; left > 0 {
+			parts = append(parts, timeLeft(float64(left)/e.Rate)+" left")
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func timeLeft(seconds float64) string {
+	if seconds > 99*24*3600 {
+		return "long"
+	}
+	d := time.Duration(seconds * float64(time.Second))
+	if d >= time.Hour {
+		return d.Round(time.Minute).String()[:len(d.Round(time.Minute).String())-2]
+	}
+	return d.Round(time.Second).String()
+}
+
+// byteText is a number of bytes for people, in powers of 1024.
+func byteText(n int64) string {
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f := float64(n)
+	for _, unit := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		f /= 1024
+		if f < 1024 {
+			return fmt.Sprintf("%.1f %s", f, unit)
+		}
+	}
+	return fmt.Sprintf("%.1f PiB", f/1024)
+}

@@ -1,0 +1,290 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"xfer/transfer"
+)
+
+func (a *app) sendCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "send SRC... HOST[:PATH]",
+		Aliases: []string{"put", "push"},
+		Short:   "send files and directories",
+		Long: `send copies files and directories to a host. A directory arrives under its own name, "dir/" sends its contents. PATH is the
+new name, or a directory to put things into where it is one, ends in "/" or several sources are given. "-" is stdin.
+A local name with a colon is written ./a:b. Run it again after any interruption: it goes on where it was.`,
+		Args: operands(2, -1, "SRC... HOST[:PATH]"),
+	}
+	f := transferFlags(cmd)
+	addLaterFlags(cmd.Flags(), laterTransferFlags()...)
+	compressShort(cmd)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		dst, err := parseAddress(args[len(args)-1])
+		if err != nil {
+			return err
+		}
+		if err := dst.place(); err != nil {
+			return err
+		}
+		var src []transfer.Source
+		for _, s := range args[:len(args)-1] {
+			switch {
+			case s == "":
+				return usagef("a source without a name")
+			case s == "-":
+				if len(args) > 2 {
+					return usagef("stdin goes alone")
+				}
+				src = append(src, transfer.Source{Path: "-", Stdin: a.env.Stdin})
+			case isRemote(s):
+				return usagef("%s looks like a remote source: a local name with a colon is written ./NAME, and between two hosts nothing is sent", quote(s))
+			default:
+				src = append(src, transfer.Source{Path: s})
+			}
+		}
+		if src[0].Stdin != nil && (len(dst.at.Path) == 0 || dst.at.TrailSlash) {
+			return usagef("stdin has no name: write HOST:PATH/NAME")
+		}
+		return a.prepareRun(cmd, f, &run{
+			addr: dst, lock: lockParts("send", args[:len(args)-1]), did: "sent", where: "at " + quote(dst.text),
+			check: func() error { return checkSources(src) },
+			do: func(ctx context.Context, c *transfer.Client) (transfer.Result, error) {
+				return c.Send(ctx, src, dst.at)
+			},
+		})
+	}
+	return cmd
+}
+
+// compressShort makes -z what it is in the contract, --compress on, which is not built yet.
+func compressShort(cmd *cobra.Command) {
+	fl := cmd.Flags().VarPF(laterValue{"compress on"}, "compress-on", "z", "not built yet")
+	fl.NoOptDefVal, fl.Hidden = "true", true
+}
+
+// checkSources finds missing sources before anything is dialled. That they are missing is a fact; that they are there is not,
+// the engine looks again.
+func checkSources(src []transfer.Source) error {
+	for _, s := range src {
+		if s.Stdin != nil {
+			continue
+		}
+		if _, err := os.Lstat(s.Path); err != nil {
+			kind := transfer.KindLocalIO
+			if errors.Is(err, fs.ErrNotExist) {
+				kind = transfer.KindNotFound
+			}
+			var pe *fs.PathError
+			if errors.As(err, &pe) {
+				err = pe.Err
+			}
+			return &transfer.Error{Op: "open", Path: s.Path, Kind: kind, Err: err}
+		}
+	}
+	return nil
+}
+
+// lockParts names local operands for the lock: absolute, as one run is another's wherever it was started.
+func lockParts(verb string, local []string) []string {
+	parts := []string{verb}
+	for _, s := range local {
+		abs, err := filepath.Abs(s)
+		if err != nil {
+			abs = s
+		}
+		if strings.HasSuffix(s, "/") {
+			abs += "/"
+		}
+		parts = append(parts, abs)
+	}
+	return parts
+}
+
+// run is a send or get, ready to be done.
+type run struct {
+	addr       address
+	lock       []string     // what tells it from other runs, besides the host and addr
+	check      func() error // what can be known before anything is dialled; may be nil
+	do         func(context.Context, *transfer.Client) (transfer.Result, error)
+	did, where string // for the summary
+}
+
+// prepareRun keeps a send or get to be run.
+func (a *app) prepareRun(cmd *cobra.Command, f *runFlags, r *run) error {
+	err := a.prepare(cmd, f.connFlags, r.addr.host, func(ctx context.Context, o *output) error {
+		return a.runTransfer(ctx, o, f, r)
+	})
+	if err == nil && f.compress.s == "on" {
+		err = notBuilt("--compress on")
+	}
+	return err
+}
+
+// batchRetryFor is the patience of an explicit --batch.
+const batchRetryFor = 24 * time.Hour
+
+// runTransfer does a send or get: configuration, lock, client, result, receipt.
+func (a *app) runTransfer(ctx context.Context, o *output, f *runFlags, r *run) error {
+	o.report = f.report
+	p, err := findPlaces(&a.env)
+	if err != nil {
+		return err
+	}
+	configs, err := f.configs(p)
+	if err != nil {
+		return err
+	}
+	t, err := f.settle(configs, &r.addr)
+	if err != nil {
+		return err
+	}
+	if f.compress.s == "on" {
+		return notBuilt("--compress on")
+	}
+	if f.batch && !f.given("retry-for") {
+		f.retryFor.d = batchRetryFor
+	}
+	batch := f.batch || !a.env.StdinTerminal && !a.env.StderrTerminal
+	o.noteUser(r.addr)
+	if r.check != nil {
+		if err := r.check(); err != nil {
+			return err
+		}
+	}
+	if err := keepable(f.receipt, "--receipt"); err != nil {
+		return err
+	}
+	if err := keepable(f.report, "--report"); err != nil {
+		return err
+	}
+	if batch && !f.dryRun {
+		unlock, err := lockRun(p, append(r.lock, t.hostPort(), "/"+r.addr.at.Root, strings.Join(r.addr.at.Path, "/"))...)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
+	if !o.json() {
+		o.setProgress(newProgress(&a.env, f.progress.s, batch, f.quiet, f.stats.d))
+	}
+	c, err := a.newClient(o, f.connFlags, p, t)
+	if err != nil {
+		return err
+	}
+	c.Options.Streams = f.streams.n
+	c.Options.Transfers = f.transfers.n
+	c.Options.BWLimit = f.bwlimit.limit
+	c.Options.Checksum = f.checksum
+	c.Options.NoClobber = f.noClobber
+	c.Options.Resume = f.resume.s
+	c.Options.Durability = f.durability.s
+	c.Options.Verify = f.verify
+	c.Options.DryRun = f.dryRun
+	c.Options.Receipts = f.receipt != ""
+	res, err := r.do(ctx, c)
+	o.setResult(res)
+	if f.receipt != "" && !f.dryRun && (err == nil || len(res.Receipts) > 0) {
+		if rerr := o.keepReceipts(f.receipt, res.Receipts); rerr != nil && err == nil {
+			err = rerr
+		}
+	}
+	if err == nil {
+		o.summary = summaryText(r.did, r.where, f, res)
+	}
+	return err
+}
+
+// keepable finds out before the run whether a file could be kept under name.
+func keepable(name, flag string) error {
+	if name == "" {
+		return nil
+	}
+	info, err := os.Stat(filepath.Dir(name))
+	if err == nil && !info.IsDir() {
+		err = errors.New("not a directory")
+	}
+	if err != nil {
+		return localIO(fmt.Errorf("%s %s: its directory: %w", flag, quote(name), cause(err)))
+	}
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return localIO(fmt.Errorf("%s %s: is a directory", flag, quote(name)))
+	}
+	return nil
+}
+
+func cause(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+func (o *output) keepReceipts(name string, list []transfer.Receipt) error {
+	data, err := transfer.EncodeReceipts(list)
+	if err != nil {
+		return fmt.Errorf("--receipt: %w", err)
+	}
+	if err := keepFile(name, data); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	o.receipt = name
+	o.mu.Unlock()
+	return nil
+}
+
+func (o *output) noteUser(addr address) {
+	if addr.user != "" {
+		o.note("the user name %s is ignored: who you are is the key (xfer id)", quote(addr.user))
+	}
+}
+
+func (o *output) setProgress(p progress) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.progress = p
+}
+
+func summaryText(did, where string, f *runFlags, res transfer.Result) string {
+	if f.dryRun {
+		return "xfer: dry run, nothing was moved"
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "xfer: %s %s, %s", did, fileCount(res.Files), byteText(res.Bytes))
+	if res.BytesResumed > 0 {
+		fmt.Fprintf(&b, " (%s of it was there already)", byteText(res.BytesResumed))
+	}
+	if res.FilesSkipped > 0 {
+		fmt.Fprintf(&b, ", %s unchanged", fileCount(res.FilesSkipped))
+	}
+	if s := res.Duration.Seconds(); s > 0 && res.BytesSent > 0 {
+		fmt.Fprintf(&b, " in %s (%s/s)", timeLeft(max(s, 1)), byteText(int64(float64(res.BytesSent)/s)))
+	}
+	if res.Transport != "" {
+		fmt.Fprintf(&b, " over %s", res.Transport)
+	}
+	if f.durability.s == "none" {
+		fmt.Fprintf(&b, "; verified %s", where)
+	} else {
+		fmt.Fprintf(&b, "; verified and durable %s", where)
+	}
+	return b.String()
+}
+
+func fileCount(n int64) string {
+	if n == 1 {
+		return "1 file"
+	}
+	return fmt.Sprintf("%d files", n)
+}
