@@ -64,6 +64,16 @@ func (p Path) MarshalCBOR() ([]byte, error) {
 
 // UnmarshalCBOR decodes and checks an array of byte strings.
 func (p *Path) UnmarshalCBOR(b []byte) error {
+	// The decoder takes an array of numbers for a byte string; the pass over the bytes does not.
+	if err := wellFormed(b); err != nil {
+		return err
+	}
+	if b[0]>>5 != majorArray {
+		return errf(CodeProtocol, "a path that is no array")
+	}
+	if _, err := checkPath(b); err != nil {
+		return err
+	}
 	var list [][]byte
 	if err := decMode.Unmarshal(b, &list); err != nil {
 		return err
