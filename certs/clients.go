@@ -266,18 +266,31 @@ func (s *Store) ownerOf(id crypto.PeerID) (string, bool) {
 }
 
 // ClientByID returns the client with that key. Where it may not come in it is false: with no error when nobody has that
-// key, with ErrClientExpired, and the client, when its time is over. Files that cannot be used count as not there.
+// key, with ErrClientExpired, and the client, when its time is over. Files that are damaged count as not there; that a
+// file could not be read at all, so that nobody knows whose key is in it, is another error.
 func (s *Store) ClientByID(id crypto.PeerID) (Client, bool, error) {
 	if id.IsZero() {
 		return Client{}, false, nil
 	}
-	clients, _ := s.Clients()
+	clients, errs := s.Clients()
 	for _, c := range clients {
 		if c.ID == id {
 			return s.admit(c)
 		}
 	}
+	for _, err := range errs {
+		if !isFileFault(err) {
+			return Client{}, false, err
+		}
+	}
 	return Client{}, false, nil
+}
+
+// isFileFault tells an error that lies in a file, and will be there until somebody mends it, from one of reading.
+func isFileFault(err error) bool {
+	var fe *FileError
+	var pe *PermError
+	return errors.As(err, &fe) || errors.As(err, &pe) || errors.Is(err, durable.ErrNotRegular)
 }
 
 // ClientByName returns the client of that name, otherwise as ClientByID. A file that cannot be used is an error here.

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -114,7 +115,8 @@ func parseKey(data []byte) (ed25519.PrivateKey, error) {
 		return nil, err
 	}
 	k, err := x509.ParsePKCS8PrivateKey(der)
-	if err != nil {
+	// The parser does not mind what follows.
+	if rest, err2 := asn1.Unmarshal(der, new(asn1.RawValue)); err != nil || err2 != nil || len(rest) > 0 {
 		return nil, errors.New("the private key in it cannot be read")
 	}
 	key, ok := k.(ed25519.PrivateKey)

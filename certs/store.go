@@ -221,7 +221,7 @@ func readPrivate(fsys durable.FS, name, path string) ([]byte, fs.FileInfo, error
 		return nil, nil, fmt.Errorf("read %s: %w", path, cause(err))
 	}
 	if len(data) > maxFileSize {
-		return nil, nil, fmt.Errorf("read %s: larger than %d KiB", path, maxFileSize>>10)
+		return nil, nil, &FileError{Path: path, Msg: fmt.Sprintf("larger than %d KiB", maxFileSize>>10)}
 	}
 	return data, fi, nil
 }
@@ -314,7 +314,7 @@ func (s *Store) list(dir string) ([]string, error) {
 	}
 	names := make([]string, 0, len(entries))
 	for _, e := range entries {
-		if base, ok := strings.CutSuffix(e.Name(), fileSuffix); ok && !strings.HasPrefix(base, ".") {
+		if base, ok := strings.CutSuffix(e.Name(), fileSuffix); ok && base != "" && base[0] != '.' {
 			names = append(names, base)
 		}
 	}
