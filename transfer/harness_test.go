@@ -40,6 +40,7 @@ type host struct {
 	root   string // the root's directory
 	server *crypto.Identity
 	client *crypto.Identity
+	known  crypto.PeerID // the one client that is let in
 	rights sink.Rights
 	addr   string
 
@@ -60,6 +61,7 @@ func newHost(t *testing.T, kind transport.Kind) *host {
 	if err := os.MkdirAll(h.root, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	h.known = h.client.ID()
 	h.start()
 	t.Cleanup(func() {
 		h.stop()
@@ -132,7 +134,7 @@ func (h *host) stop() {
 }
 
 func (h *host) Authorize(_ context.Context, peer crypto.PeerID, _ []*x509.Certificate, _ string) (Grant, func(), error) {
-	if peer != h.client.ID() {
+	if peer != h.known {
 		return Grant{}, nil, &Error{Op: "authorize", Kind: KindTrust, Err: errors.New("this key is not known here")}
 	}
 	return Grant{Name: "laptop", Owner: peer.String(), Roots: []GrantedRoot{

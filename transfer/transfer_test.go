@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"xfer/certs/certstest"
 	"xfer/crypto"
 	"xfer/transfer/sink"
 	"xfer/transfer/transport"
@@ -339,17 +340,8 @@ func TestStdinAndStdout(t *testing.T) {
 
 func TestStrangerIsRefused(t *testing.T) {
 	overAll(t, func(t *testing.T, h *host) {
+		h.known = certstest.New(t).ID()
 		c := h.newClient(Options{})
-		h.client = h.server // the server now expects another key
-		c.Dial = func(ctx context.Context) (transport.Conn, error) { return h.dial(ctx) }
-		known := h.client
-		h.client = newHost(t, h.kind).client
-		dial := c.Dial
-		c.Dial = func(ctx context.Context) (transport.Conn, error) {
-			conn, err := dial(ctx)
-			h.client = known
-			return conn, err
-		}
 		src := filepath.Join(t.TempDir(), "secret-name")
 		mustWrite(t, src, []byte("x"), 0o600)
 		began := time.Now()

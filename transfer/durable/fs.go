@@ -13,14 +13,17 @@ import (
 // Readlink, Remove, Rename and Symlink, which act on the link. Methods may be called concurrently.
 // Errors are *fs.PathError or *os.LinkError around a syscall.Errno where there is one.
 type FS interface {
+	// OpenFile is os.Root.OpenFile, with NoFollow and NonBlock as further flags. perm has permission bits only.
 	OpenFile(name string, flag int, perm fs.FileMode) (File, error)
 	Mkdir(name string, perm fs.FileMode) error
 	Remove(name string) error
 	RemoveAll(name string) error
+	// Rename replaces a file or link at newname, and never a directory.
 	Rename(oldname, newname string) error
 	// RenameNoReplace is Rename that fails with fs.ErrExist when newname is there (link and unlink, or
 	// renameat2 with RENAME_NOREPLACE where links are not to be had). Atomic with respect to newname.
 	RenameNoReplace(oldname, newname string) error
+	// Link gives the file, or the symbolic link, oldname another name.
 	Link(oldname, newname string) error
 	Symlink(target, name string) error
 	Readlink(name string) (string, error)
@@ -39,7 +42,8 @@ type FS interface {
 	// Lock takes an exclusive advisory lock (flock) on the file name, made if missing, and fails with
 	// ErrLocked at once where another process or another Lock of this one holds it.
 	Lock(name string) (unlock func() error, err error)
-	// Space returns what an unprivileged user may still write, and the size of the file system, in bytes.
+	// Space returns what an unprivileged user may still write, and the size of the file system, in bytes; both
+	// are math.MaxInt64 where the file system does not tell.
 	Space() (free, total int64, err error)
 	Close() error
 }
@@ -56,8 +60,9 @@ type File interface {
 	Stat() (fs.FileInfo, error)
 	ReadDir(n int) ([]fs.DirEntry, error)
 	Truncate(size int64) error
-	// Allocate reserves size bytes (fallocate) and extends the file to size. Where the file system has no
-	// fallocate it truncates to size after checking the free space.
+	// Allocate reserves size bytes (fallocate) and extends the file to size; it never shrinks it. Where the file
+	// system has no fallocate it truncates to size after checking the free space. When it fails (ENOSPC) the
+	// file is as before and nothing stays reserved behind its end.
 	Allocate(size int64) error
 	// Sync is fsync(2): data, metadata and size.
 	Sync() error

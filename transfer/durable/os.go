@@ -116,6 +116,14 @@ func (o *osFS) RenameNoReplace(oldname, newname string) error {
 	if !unsupported(err) {
 		return err
 	}
+	if fi, errStat := o.Lstat(oldname); errStat == nil && fi.IsDir() {
+		return err // directories have no links
+	}
+	return o.linkAndUnlink(oldname, newname)
+}
+
+// linkAndUnlink renames with two operations, the first of which fails where newname is there.
+func (o *osFS) linkAndUnlink(oldname, newname string) error {
 	if err := o.Link(oldname, newname); err != nil {
 		return err
 	}

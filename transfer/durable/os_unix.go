@@ -189,6 +189,9 @@ func statfs(fd int) (free, total int64, err error) {
 	if err := unix.Fstatfs(fd, &st); err != nil {
 		return 0, 0, err
 	}
+	if st.Blocks == 0 { // ramfs and some FUSE file systems do not tell
+		return math.MaxInt64, math.MaxInt64, nil
+	}
 	unit := blockUnit(&st)
 	return mulClamp(st.Bavail, unit), mulClamp(st.Blocks, unit), nil
 }

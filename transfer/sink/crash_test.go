@@ -241,8 +241,9 @@ var stories = []struct {
 	{"version", content(3, 5000), Version},
 }
 
-// each runs a story with a fault at the k-th operation, for k = 1 and so on until nothing is hit any more.
-func each(t *testing.T, seeds uint64, fault func(f *crashfs.FS, k int), after func(t *testing.T, st *story, f *crashfs.FS, err error)) {
+// each runs a story with a fault at the k-th operation, for k = 1 and so on until nothing is hit any more. With reads
+// those count as well.
+func each(t *testing.T, seeds uint64, reads bool, fault func(f *crashfs.FS, k int), after func(t *testing.T, st *story, f *crashfs.FS, err error)) {
 	for _, c := range stories {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -253,12 +254,14 @@ func each(t *testing.T, seeds uint64, fault func(f *crashfs.FS, k int), after fu
 					}
 					st := newStory(t, c.old, c.how)
 					f := st.disk(t, seed)
+					d, err := Open(f, Options{KeepDoneLog: true})
+					if err != nil {
+						t.Fatal(err)
+					}
+					f.CountReads(reads)
 					before := f.Ops()
 					fault(f, k)
-					d, err := Open(f, Options{KeepDoneLog: true})
-					if err == nil {
-						err = st.run(d)
-					}
+					err = st.run(d)
 					hit := f.Ops()-before >= k
 					t.Run(fmt.Sprintf("seed %d k %d", seed, k), func(t *testing.T) {
 						defer func() {
@@ -282,7 +285,7 @@ func each(t *testing.T, seeds uint64, fault func(f *crashfs.FS, k int), after fu
 }
 
 func TestPowerCutAtEachOperation(t *testing.T) {
-	each(t, 2, func(f *crashfs.FS, k int) { f.CrashAt(k) }, func(t *testing.T, st *story, f *crashfs.FS, err error) {
+	each(t, 12, true, func(f *crashfs.FS, k int) { f.CrashAt(k) }, func(t *testing.T, st *story, f *crashfs.FS, err error) {
 		if err != nil && !errors.Is(err, crashfs.ErrCrashed) {
 			t.Fatal("run:", err)
 		}
@@ -295,15 +298,16 @@ func TestPowerCutAtEachOperation(t *testing.T) {
 func TestErrorAtEachOperation(t *testing.T) {
 	for _, e := range []struct {
 		name  string
+		reads bool
 		fault func(f *crashfs.FS, k int)
 	}{
-		{"EIO", func(f *crashfs.FS, k int) { f.FailAt(k, syscall.EIO) }},
-		{"ENOSPC", func(f *crashfs.FS, k int) { f.FailAt(k, syscall.ENOSPC) }},
-		{"short write", func(f *crashfs.FS, k int) { f.ShortAt(k, syscall.ENOSPC) }},
-		{"EIO of two", func(f *crashfs.FS, k int) { f.FailAt(k, syscall.EIO); f.FailAt(k+1, syscall.EIO) }},
+		{"EIO", true, func(f *crashfs.FS, k int) { f.FailAt(k, syscall.EIO) }},
+		{"ENOSPC", false, func(f *crashfs.FS, k int) { f.FailAt(k, syscall.ENOSPC) }},
+		{"short write", false, func(f *crashfs.FS, k int) { f.ShortAt(k, syscall.ENOSPC) }},
+		{"EIO of two", false, func(f *crashfs.FS, k int) { f.FailAt(k, syscall.EIO); f.FailAt(k+1, syscall.EIO) }},
 	} {
 		t.Run(e.name, func(t *testing.T) {
-			each(t, 1, e.fault, func(t *testing.T, st *story, f *crashfs.FS, err error) {
+			each(t, 3, true, e.fault, func(t *testing.T, st *story, f *crashfs.FS, err error) {
 				if err != nil {
 					t.Fatal("not done after four tries:", err)
 				}
@@ -319,7 +323,7 @@ func TestErrorAtEachOperation(t *testing.T) {
 // TestBrokenFromEachOperation: everything fails from some moment on, then the process is killed, or the power cut, and the
 // disk works again.
 func TestBrokenFromEachOperation(t *testing.T) {
-	each(t, 1, func(f *crashfs.FS, k int) { f.FailFrom(k, syscall.EIO) }, func(t *testing.T, st *story, f *crashfs.FS, err error) {
+	each(t, 4, true, func(f *crashfs.FS, k int) { f.FailFrom(k, syscall.EIO) }, func(t *testing.T, st *story, f *crashfs.FS, err error) {
 		for i := range uint64(3) {
 			st.check(t, f.Image(i))
 		}
@@ -329,7 +333,7 @@ func TestBrokenFromEachOperation(t *testing.T) {
 
 // TestKillAtEachOperation: the process is killed, another one finishes, then the power fails.
 func TestKillAtEachOperation(t *testing.T) {
-	each(t, 1, func(f *crashfs.FS, k int) { f.FailFrom(k, errKilled) }, func(t *testing.T, st *story, f *crashfs.FS, err error) {
+	each(t, 4, true, func(f *crashfs.FS, k int) { f.FailFrom(k, errKilled) }, func(t *testing.T, st *story, f *crashfs.FS, err error) {
 		if err != nil && !errors.Is(err, errKilled) {
 			t.Fatal("run:", err)
 		}

@@ -90,6 +90,9 @@ func (s *Stage) publish(ctx context.Context, c Commit) ([]byte, error) {
 		if err := s.seal(c, root); err != nil {
 			return nil, err
 		}
+		if err := s.makeParents(); err != nil {
+			return nil, err
+		}
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)
 		}
@@ -186,6 +189,24 @@ func (s *Stage) giveUp(err error) error {
 	defer s.mu.Unlock()
 	s.dead = err
 	return err
+}
+
+// makeParents makes the directories above the final name, durably: were they lost after the rename, all that was
+// called durable would be lost with them.
+func (s *Stage) makeParents() error {
+	if s.spec.Durability == None {
+		return nil
+	}
+	s.d.ns.RLock()
+	at, err := s.d.resolve(s.spec.Path, makeParents)
+	s.d.ns.RUnlock()
+	if err != nil {
+		return err
+	}
+	if err := s.d.syncAbove(at.dirs); err != nil {
+		return s.failed(err)
+	}
+	return nil
 }
 
 // placed says what has the final name.

@@ -28,10 +28,10 @@ const (
 	quicGoodbyeLimit = 1 // unidirectional streams, see the package comment on closing
 )
 
-// quicConfig is what both sides share. handshake is the absolute limit of the handshake.
-func quicConfig(handshake time.Duration, windows *Budget) *quic.Config {
+// quicConfig is what both sides share. The handshake ends after a silence of handshakeIdle, or after twice that.
+func quicConfig(handshakeIdle time.Duration, windows *Budget) *quic.Config {
 	c := &quic.Config{
-		HandshakeIdleTimeout:           handshake / 2, // the handshake may take twice this
+		HandshakeIdleTimeout:           handshakeIdle,
 		MaxIdleTimeout:                 quicIdleTimeout,
 		KeepAlivePeriod:                quicKeepAlive,
 		InitialStreamReceiveWindow:     quicStreamFirst,

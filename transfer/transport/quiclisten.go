@@ -48,7 +48,7 @@ func ListenQUIC(pc net.PacketConn, cfg *tls.Config, o ListenOptions) (Listener, 
 	}
 	quietBuffers()
 	var err error
-	if q.l, err = q.t.Listen(cfg, quicConfig(q.o.HandshakeTimeout, q.o.Windows)); err != nil {
+	if q.l, err = q.t.Listen(cfg, quicConfig(q.o.HandshakeTimeout/2, q.o.Windows)); err != nil {
 		q.t.Close()
 		pc.Close()
 		return nil, place{QUIC, pc.LocalAddr().String()}.wrap("listen", err)
@@ -90,6 +90,7 @@ func (q *quicListener) admit(ctx context.Context, info *quic.ClientInfo) (contex
 		q.o.Log.Debug("too many handshakes, refused", "remote", info.RemoteAddr.String())
 		return nil, errors.New("too many handshakes")
 	}
+	q.o.Log.Debug("handshake begins", "remote", info.RemoteAddr.String(), "verified", info.AddrVerified)
 	context.AfterFunc(ctx, release) // when the handshake fails
 	return context.WithValue(ctx, slotKey{}, release), nil
 }

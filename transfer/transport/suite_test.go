@@ -363,8 +363,8 @@ func TestCloseAfterCloseWrite(t *testing.T) {
 func TestCutIsNeverTheEnd(t *testing.T) {
 	data := random(200 << 10)
 	transporttest.Run(t, func(t *testing.T, f transporttest.Fixture) {
+		n := f.Pair(t)
 		for _, after := range []int64{0, 1, 5, 1000, 16 << 10, 100_000} {
-			n := f.Pair(t)
 			client, server := n.Connect(t)
 			c, s := mustStreams(t, client, server)
 			n.Faults().CutAfter(after)

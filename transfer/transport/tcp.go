@@ -15,8 +15,9 @@ import (
 )
 
 const (
-	lingerTime  = time.Second // how long Close lets data out
-	lingerBytes = 256 << 10   // and how much it reads and drops meanwhile
+	lingerTime  = time.Second            // how long Close lets data out
+	refusalTime = 500 * time.Millisecond // and a failed handshake its alert
+	lingerBytes = 256 << 10              // how much is read and dropped meanwhile
 )
 
 // lowConn is what tls.Conn sees of a connection: without the deadlines, which are set below TLS by us alone (tls.Conn
@@ -242,6 +243,9 @@ func (t *tcpConn) linger() {
 	defer t.finish()
 	defer t.low.Close()
 	end := time.Now().Add(lingerTime)
+	if !t.tls.ConnectionState().HandshakeComplete {
+		end = time.Now().Add(refusalTime)
+	}
 	t.low.Conn.SetDeadline(time.Unix(1, 0)) // whoever reads or writes now stops
 
 	var drained sync.WaitGroup

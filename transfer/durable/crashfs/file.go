@@ -29,7 +29,7 @@ type file struct {
 
 var _ durable.File = (*file)(nil)
 
-func (f *file) Name() string { return "crashfs:" + f.fs.prefix + f.name }
+func (f *file) Name() string { return "crashfs/" + f.fs.prefix + f.name }
 
 // begin locks the disk for an operation that counts. The caller unlocks, whatever the error.
 func (f *file) begin(op string, detail func() string) (short bool, err error) {

@@ -325,7 +325,7 @@ func (f *FS) remove(name string) error {
 // RemoveAll implements durable.FS. Each name that it removes is an operation of its own.
 func (f *FS) RemoveAll(name string) error {
 	trimmed := strings.TrimRight(name, "/")
-	if trimmed == "." || trimmed == ".." || strings.HasSuffix(trimmed, "/.") || strings.HasSuffix(trimmed, "/..") {
+	if trimmed == "" || trimmed == "." || trimmed == ".." || strings.HasSuffix(trimmed, "/.") || strings.HasSuffix(trimmed, "/..") {
 		return pathError("RemoveAll", name, syscall.EINVAL)
 	}
 	fi, err := f.Lstat(trimmed)
@@ -357,15 +357,13 @@ func (f *FS) Link(oldname, newname string) error {
 }
 
 func (f *FS) link(oldname, newname string) error {
-	from, err := f.existing(oldname, false)
-	if err != nil {
+	from, to, err := f.both(oldname, newname)
+	switch {
+	case err != nil:
 		return err
-	}
-	to, err := f.vacant(newname)
-	if err != nil {
-		return err
-	}
-	if from.ino.isDir() {
+	case to.ino != nil:
+		return syscall.EEXIST
+	case from.ino.isDir():
 		return syscall.EPERM
 	}
 	from.ino.ctime = time.Now()
@@ -394,27 +392,22 @@ func (f *FS) RenameNoReplace(oldname, newname string) error {
 }
 
 func (f *FS) rename(oldname, newname string, exclusive bool) error {
-	from, err := f.existing(oldname, false)
-	if err != nil {
-		return err
-	}
-	to, err := f.resolve(newname, false)
-	if err != nil {
-		return err
-	}
+	from, to, err := f.both(oldname, newname)
 	switch {
+	case err != nil:
+		return err
 	case from.dir == nil || to.dir == nil:
 		return syscall.EBUSY
 	case exclusive && to.ino != nil:
 		return syscall.EEXIST
-	case from.ino == to.ino:
-		return nil // two names of one file both stay: rename(2)
 	case to.ino != nil && to.ino.isDir():
 		return syscall.EEXIST
-	case from.ino.isDir() && to.ino != nil:
-		return syscall.ENOTDIR
+	case from.ino == to.ino:
+		return nil // two names of one file both stay: rename(2)
 	case from.ino.isDir() && contains(from.ino, to.dir):
 		return syscall.EINVAL
+	case from.ino.isDir() && to.ino != nil:
+		return syscall.ENOTDIR
 	}
 	n := from.ino
 	n.ctime = time.Now()

@@ -1,0 +1,107 @@
+package durable_test
+
+import (
+	"errors"
+	"math"
+	"os"
+	"syscall"
+	"testing"
+
+	"xfer/transfer/durable"
+)
+
+// mustMount mounts a file system of its own, or skips where that is not allowed.
+func mustMount(t *testing.T, kind, options string) durable.FS {
+	t.Helper()
+	dir := t.TempDir()
+	if err := syscall.Mount("xfer-test", dir, kind, 0, options); err != nil {
+		t.Skipf("needs the right to mount %s: %v", kind, err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			_ = syscall.Unmount(dir, 2) // MNT_DETACH
+			t.Error(err)
+		}
+	})
+	return mustOpenOS(t, dir)
+}
+
+func TestAllocateOnAFullDisk(t *testing.T) {
+	fsys := mustMount(t, "tmpfs", "size=1m")
+	before, total, err := fsys.Space()
+	must(t, err)
+	if total != 1<<20 || before > total {
+		t.Fatalf("Space: %d of %d", before, total)
+	}
+	f, err := fsys.OpenFile("f", os.O_RDWR|os.O_CREATE, 0o600)
+	must(t, err)
+	defer f.Close()
+	_, err = f.Write([]byte("content"))
+	must(t, err)
+	if err := f.Allocate(2 << 20); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("%v, want ENOSPC", err)
+	}
+	fi, err := f.Stat()
+	must(t, err)
+	free, _, err := fsys.Space()
+	must(t, err)
+	if fi.Size() != 7 || before-free > 4096 {
+		t.Errorf("after the failure: size %d, %d bytes less free", fi.Size(), before-free)
+	}
+	must(t, f.Allocate(512<<10))
+	free, _, err = fsys.Space()
+	must(t, err)
+	if used := before - free; used < 512<<10 {
+		t.Errorf("Allocate of 512 KiB took %d bytes", used)
+	}
+}
+
+// ramfs has no fallocate, and tells no sizes.
+func TestAllocateWhereThereIsNone(t *testing.T) {
+	fsys := mustMount(t, "ramfs", "")
+	if free, total, err := fsys.Space(); err != nil || free != math.MaxInt64 || total != math.MaxInt64 {
+		t.Errorf("Space: %d of %d, %v", free, total, err)
+	}
+	f, err := fsys.OpenFile("f", os.O_RDWR|os.O_CREATE, 0o600)
+	must(t, err)
+	defer f.Close()
+	must(t, f.Allocate(1<<20))
+	if fi, err := f.Stat(); err != nil || fi.Size() != 1<<20 {
+		t.Errorf("%v, %v", fi, err)
+	}
+	must(t, f.Sync())
+	must(t, fsys.SyncDir("."))
+	mustWrite(t, fsys, "g", "g")
+	if err := fsys.RenameNoReplace("g", "f"); !errors.Is(err, syscall.EEXIST) {
+		t.Errorf("%v, want EEXIST", err)
+	}
+}
+
+func TestRenameBetweenFileSystems(t *testing.T) {
+	fsys := mustOpenOS(t, t.TempDir())
+	must(t, fsys.Mkdir("m", 0o755))
+	dir := fsysPath(t, fsys)
+	if err := syscall.Mount("xfer-test", dir+"/m", "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("needs the right to mount: %v", err)
+	}
+	defer syscall.Unmount(dir+"/m", 0)
+	mustWrite(t, fsys, "f", "f")
+	for name, err := range map[string]error{
+		"Rename":          fsys.Rename("f", "m/f"),
+		"RenameNoReplace": fsys.RenameNoReplace("f", "m/f"),
+		"Link":            fsys.Link("f", "m/f"),
+	} {
+		if !errors.Is(err, syscall.EXDEV) {
+			t.Errorf("%s: %v, want EXDEV", name, err)
+		}
+	}
+}
+
+// fsysPath is where fsys is.
+func fsysPath(t *testing.T, fsys durable.FS) string {
+	t.Helper()
+	f, err := fsys.OpenFile(".", os.O_RDONLY, 0)
+	must(t, err)
+	defer f.Close()
+	return f.Name()
+}

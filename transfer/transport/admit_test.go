@@ -1,0 +1,139 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+)
+
+func TestAdmissionInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(3, 2)
+		ctx := t.Context()
+		must := func(addr string) func() {
+			t.Helper()
+			release, err := a.acquire(ctx, addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return release
+		}
+		got := make(chan string, 10)
+		releases := make(chan func(), 10)
+		wait := func(addr string) {
+			go func() {
+				release, err := a.acquire(ctx, addr)
+				if err != nil {
+					t.Error(err)
+				}
+				releases <- release
+				got <- addr
+			}()
+			synctest.Wait()
+		}
+		r1, r2 := must("x"), must("x")
+		if _, ok := a.try("x"); ok {
+			t.Fatal("a third one for x")
+		}
+		wait("x") // over its own limit
+		r3 := must("y")
+		wait("z") // over the common one
+		wait("y")
+		if len(got) != 0 {
+			t.Fatal("somebody did not wait")
+		}
+		r3() // room for one, and not for x
+		r3() // a second release must not count
+		if s := <-got; s != "z" {
+			t.Fatalf("%s went before z", s)
+		}
+		synctest.Wait()
+		if len(got) != 0 {
+			t.Fatal("released twice")
+		}
+		r1()
+		if s := <-got; s != "x" {
+			t.Fatalf("%s went before x, who came first", s)
+		}
+		r2()
+		if s := <-got; s != "y" {
+			t.Fatalf("got %s", s)
+		}
+		for range 3 {
+			(<-releases)()
+		}
+		if a.total != 0 || len(a.of) != 0 || len(a.waiting) != 0 {
+			t.Fatalf("left: %d, %v, %v", a.total, a.of, a.waiting)
+		}
+	})
+}
+
+func TestAdmissionGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(1, 1)
+		release, err := a.acquire(t.Context(), "x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		why := errors.New("late")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		errs := make(chan error)
+		go func() { _, err := a.acquire(ctx, "x"); errs <- err }()
+		synctest.Wait()
+		cancel(why)
+		if err := <-errs; err != why {
+			t.Fatalf("got %v", err)
+		}
+		release()
+		if a.total != 0 || len(a.waiting) != 0 {
+			t.Fatalf("left: %d, %v", a.total, a.waiting)
+		}
+		if a.busy("x") {
+			t.Error("busy with nothing")
+		}
+		if _, ok := a.try("x"); !ok || !a.busy("x") {
+			t.Error("not busy with everything taken")
+		}
+	})
+}
+
+func TestAddressKey(t *testing.T) {
+	tcp := func(s string) net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(s)) }
+	for _, tc := range []struct {
+		a, b net.Addr
+		same bool
+	}{
+		{tcp("192.0.2.1:1"), tcp("192.0.2.1:2"), true},
+		{tcp("192.0.2.1:1"), tcp("192.0.2.2:1"), false},
+		{tcp("192.0.2.1:1"), tcp("[::ffff:192.0.2.1]:1"), true},
+		{tcp("192.0.2.1:1"), net.UDPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:1")), true},
+		{tcp("[2001:db8::1]:1"), tcp("[2001:db8::ffff:2]:1"), true},
+		{tcp("[2001:db8::1]:1"), tcp("[2001:db8:0:1::1]:1"), false},
+		{tcp("[fe80::1%eth0]:1"), tcp("[fe80::2%eth1]:1"), true},
+		{&net.UnixAddr{Name: "a"}, &net.UnixAddr{Name: "b"}, false},
+	} {
+		if a, b := addressKey(tc.a), addressKey(tc.b); (a == b) != tc.same {
+			t.Errorf("%v: %q, %v: %q", tc.a, a, tc.b, b)
+		}
+	}
+}
+
+func TestBudget(t *testing.T) {
+	b := NewBudget(100)
+	if !b.grow("a", 60) || b.grow("b", 41) || !b.grow("b", 40) || b.grow("a", 1) || b.grow("a", 1<<63) {
+		t.Fatal("wrong answer")
+	}
+	b.release("a")
+	b.release("a")
+	if b.Free() != 60 {
+		t.Fatalf("free %d, want 60", b.Free())
+	}
+	b.release("b")
+	if b.Free() != 100 || len(b.given) != 0 {
+		t.Fatalf("free %d, given %v", b.Free(), b.given)
+	}
+	(*Budget)(nil).release("a")
+}

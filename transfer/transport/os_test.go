@@ -1,0 +1,5 @@
+package transport
+
+import "runtime"
+
+const linux = runtime.GOOS == "linux"
