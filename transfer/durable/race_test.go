@@ -19,9 +19,9 @@ import (
 // A directory is swapped with a link to outside, again and again, while all methods work beneath it. Not a byte
 // outside is read, written or made. Bounded by rounds and by time.
 func TestDirectorySwappedWithALinkToOutside(t *testing.T) {
-	rounds, limit := 100_000, 4*time.Second
+	rounds, limit := 100_000, 2*time.Second
 	if testing.Short() {
-		limit = time.Second
+		limit = time.Second / 2
 	}
 	c := newCanary(t)
 	dir := t.TempDir()
