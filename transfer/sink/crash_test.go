@@ -285,7 +285,7 @@ func each(t *testing.T, seeds uint64, reads bool, fault func(f *crashfs.FS, k in
 }
 
 func TestPowerCutAtEachOperation(t *testing.T) {
-	each(t, 12, true, func(f *crashfs.FS, k int) { f.CrashAt(k) }, func(t *testing.T, st *story, f *crashfs.FS, err error) {
+	each(t, 2, false, func(f *crashfs.FS, k int) { f.CrashAt(k) }, func(t *testing.T, st *story, f *crashfs.FS, err error) {
 		if err != nil && !errors.Is(err, crashfs.ErrCrashed) {
 			t.Fatal("run:", err)
 		}
@@ -307,7 +307,7 @@ func TestErrorAtEachOperation(t *testing.T) {
 		{"EIO of two", false, func(f *crashfs.FS, k int) { f.FailAt(k, syscall.EIO); f.FailAt(k+1, syscall.EIO) }},
 	} {
 		t.Run(e.name, func(t *testing.T) {
-			each(t, 3, true, e.fault, func(t *testing.T, st *story, f *crashfs.FS, err error) {
+			each(t, 1, e.reads, e.fault, func(t *testing.T, st *story, f *crashfs.FS, err error) {
 				if err != nil {
 					t.Fatal("not done after four tries:", err)
 				}
@@ -323,7 +323,7 @@ func TestErrorAtEachOperation(t *testing.T) {
 // TestBrokenFromEachOperation: everything fails from some moment on, then the process is killed, or the power cut, and the
 // disk works again.
 func TestBrokenFromEachOperation(t *testing.T) {
-	each(t, 4, true, func(f *crashfs.FS, k int) { f.FailFrom(k, syscall.EIO) }, func(t *testing.T, st *story, f *crashfs.FS, err error) {
+	each(t, 1, false, func(f *crashfs.FS, k int) { f.FailFrom(k, syscall.EIO) }, func(t *testing.T, st *story, f *crashfs.FS, err error) {
 		for i := range uint64(3) {
 			st.check(t, f.Image(i))
 		}
@@ -333,7 +333,7 @@ func TestBrokenFromEachOperation(t *testing.T) {
 
 // TestKillAtEachOperation: the process is killed, another one finishes, then the power fails.
 func TestKillAtEachOperation(t *testing.T) {
-	each(t, 4, true, func(f *crashfs.FS, k int) { f.FailFrom(k, errKilled) }, func(t *testing.T, st *story, f *crashfs.FS, err error) {
+	each(t, 1, false, func(f *crashfs.FS, k int) { f.FailFrom(k, errKilled) }, func(t *testing.T, st *story, f *crashfs.FS, err error) {
 		if err != nil && !errors.Is(err, errKilled) {
 			t.Fatal("run:", err)
 		}
