@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"os/exec"
 	"syscall"
 	"testing"
 
@@ -54,6 +55,55 @@ func TestAllocateOnAFullDisk(t *testing.T) {
 	if used := before - free; used < 512<<10 {
 		t.Errorf("Allocate of 512 KiB took %d bytes", used)
 	}
+}
+
+// ext4 and XFS give blocks until there are no more; what a failed Allocate got must go back.
+func TestAllocateOnAFullImage(t *testing.T) {
+	for kind, size := range map[string]string{"ext4": "16M", "xfs": "300M"} {
+		t.Run(kind, func(t *testing.T) {
+			fsys := mustLoop(t, kind, size)
+			f, err := fsys.OpenFile("f", os.O_RDWR|os.O_CREATE, 0o600)
+			must(t, err)
+			defer f.Close()
+			must(t, f.Sync())
+			before, total, err := fsys.Space()
+			must(t, err)
+			if err := f.Allocate(total * 2); !errors.Is(err, syscall.ENOSPC) {
+				t.Fatalf("%v, want ENOSPC", err)
+			}
+			fi, err := f.Stat()
+			must(t, err)
+			if blocks := fi.Sys().(*syscall.Stat_t).Blocks; fi.Size() != 0 || blocks != 0 {
+				t.Errorf("after the failure: size %d, %d blocks", fi.Size(), blocks)
+			}
+			after, _, err := fsys.Space()
+			if must(t, err); before-after > before/10 {
+				t.Errorf("%d of %d free bytes are gone", before-after, before)
+			}
+		})
+	}
+}
+
+// mustLoop mounts an image of its own, or skips where that cannot be done.
+func mustLoop(t *testing.T, kind, size string) durable.FS {
+	t.Helper()
+	image, dir := t.TempDir()+"/image", t.TempDir()
+	for _, c := range [][]string{
+		{"truncate", "-s", size, image},
+		{"mkfs." + kind, "-q", image},
+		{"mount", "-o", "loop", image, dir},
+	} {
+		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("needs %s and the right to mount: %v\n%s", c[0], err, out)
+		}
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			_ = exec.Command("umount", "-l", dir).Run()
+			t.Errorf("%v\n%s", err, out)
+		}
+	})
+	return mustOpenOS(t, dir)
 }
 
 // ramfs has no fallocate, and tells no sizes.

@@ -129,6 +129,8 @@ func TestReplaceIsDurable(t *testing.T) {
 	fsys := withOld(t, 1)
 	must(t, durable.WriteFile(fsys, "temp", []byte(newData), 0o644))
 	must(t, durable.Replace(fsys, "temp", "d/f"))
+	must(t, durable.WriteFile(fsys, "d/g", nil, 0o644))
+	must(t, durable.Replace(fsys, "d/g", "d/h"))
 	for seed := range uint64(100) {
 		im := fsys.Image(seed)
 		if got := content(t, im); got != "new" {
@@ -136,6 +138,9 @@ func TestReplaceIsDurable(t *testing.T) {
 		}
 		if _, err := im.Lstat("temp"); !errors.Is(err, fs.ErrNotExist) {
 			t.Fatalf("seed %d: the old name came back: %v", seed, err)
+		}
+		if _, err := im.Lstat("d/h"); err != nil {
+			t.Fatalf("seed %d: renamed within its directory: %v", seed, err)
 		}
 	}
 }
