@@ -74,7 +74,7 @@ func build(cfg Config, store *certs.Store, open func(real string, cfg RootConfig
 		Identity: id, Policy: s.policy, Agent: "xfer " + cfg.Version, Log: s.log, Limits: cfg.Limits.Engine, Observe: o.observe,
 	}
 	s.conns = newConns(s.engine, cfg.Limits, s.log, s.counts)
-	if _, err := s.roots.load(cfg.Roots); err != nil {
+	if _, err := s.loadRoots(cfg.Roots); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -141,7 +141,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 	}
 	keepers.Go(func() { s.watch(service, first) })
 	keepers.Go(func() { s.upkeep(service) })
-	room := make(chan struct{}, s.cfg.Limits.Connections)
+	room := make(chan struct{}, s.cfg.Limits.Connections-1+len(listeners)) // one that accepts holds a place already
 	for _, l := range listeners {
 		acceptors.Go(func() {
 			fail(acceptFrom(accepting, l, room, func(c transport.Conn) {
@@ -173,7 +173,7 @@ func (s *Server) Run(ctx context.Context) (err error) {
 
 // drain ends the sessions: first kindly, then with a cause that tells the clients to come again, then for good.
 func (s *Server) drain(ctx context.Context, stop context.CancelCauseFunc) error {
-	s.log.Info("draining", "sessions", len(s.engine.Sessions()), "timeout", s.cfg.DrainTimeout)
+	s.log.Info("draining", "sessions", len(s.engine.Sessions()), "timeout", s.cfg.DrainTimeout.String())
 	kindly, cancel := context.WithTimeout(ctx, s.cfg.DrainTimeout)
 	defer cancel()
 	if err := s.engine.Drain(kindly); err != nil {

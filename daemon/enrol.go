@@ -32,7 +32,7 @@ func (p *policy) Enroll(ctx context.Context, peer crypto.PeerID, remote string, 
 	log := p.log.With("peer", peer.String(), "remote", remote)
 	forgive, wait := p.tries.begin(hostOf(remote))
 	if wait > 0 {
-		log.Warn("enrolment refused: too many failed tries from this address", "wait", wait.Round(time.Second))
+		log.Warn("enrolment refused: too many failed tries from this address", "wait", wait.Round(time.Second).String())
 		return nil, busyError("enroll", wait)
 	}
 	leave, err := p.codes.take(ctx, codeID, 1, enrolWait)

@@ -31,12 +31,12 @@ func (s *Server) reload(cfg Config) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	kept, err := s.roots.load(cfg.Roots)
+	did, err := s.loadRoots(cfg.Roots)
 	if err != nil {
 		return err
 	}
 	later := laterOnly(s.cfg, cfg)
-	for _, name := range kept {
+	for _, name := range did.kept {
 		later = append(later, "options of root "+name)
 	}
 	s.cfg.Roots = cfg.Roots
@@ -46,6 +46,15 @@ func (s *Server) reload(cfg Config) error {
 		s.log.Warn("changes that count from the next start on", "of", strings.Join(later, ", "))
 	}
 	return nil
+}
+
+// loadRoots is roots.load that says which directories it made: where that is a surprise, a disk is not mounted.
+func (s *Server) loadRoots(cfgs []RootConfig) (loaded, error) {
+	did, err := s.roots.load(cfgs)
+	for _, name := range did.made {
+		s.log.Warn("the directory of a root was missing and is made; is its disk there?", "root", name)
+	}
+	return did, err
 }
 
 // laterOnly names what differs between the configurations and cannot be changed while the daemon runs.

@@ -27,6 +27,9 @@ func TestReloadAddsAndRemovesRoots(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "made", "here")); err != nil {
 		t.Errorf("a root's missing directory is not made: %v", err)
 	}
+	if log := w.log.String(); !strings.Contains(log, "is its disk there") || !strings.Contains(log, "root=third") {
+		t.Errorf("the log does not say that a directory was made:\n%s", log)
+	}
 	g, release2, err := w.policy.Authorize(t.Context(), peer(1), nil, "")
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -68,23 +69,31 @@ func (r *roots) put(list []named) error {
 	return errors.Join(errs...)
 }
 
-// load puts cfgs in place of what was served. Directories that were open stay so. An error changes nothing. kept
-// names the roots whose options changed: those hold from the next start on.
-func (r *roots) load(cfgs []RootConfig) (kept []string, err error) {
+// loaded says what load did besides.
+type loaded struct {
+	made []string // names of roots whose directory was missing
+	kept []string // names of roots with other options than before, which hold from the next start on
+}
+
+// load puts cfgs in place of what was served. Directories that were open stay so. An error changes nothing.
+func (r *roots) load(cfgs []RootConfig) (did loaded, err error) {
 	old, put := r.get()
 	defer put()
 	var fresh []named
 	next := make([]named, 0, len(cfgs))
-	fail := func(err error) ([]string, error) {
+	fail := func(err error) (loaded, error) {
 		for _, n := range fresh {
 			n.dir.Close()
 		}
-		return nil, err
+		return loaded{}, err
 	}
 	for _, cfg := range cfgs {
-		real, err := realPath(cfg)
+		real, made, err := realPath(cfg)
 		if err != nil {
-			return fail(err)
+			return fail(fmt.Errorf("root %q: %w", cfg.Name, err))
+		}
+		if made {
+			did.made = append(did.made, cfg.Name)
 		}
 		for _, n := range next {
 			if within(real, n.real) || within(n.real, real) {
@@ -94,7 +103,7 @@ func (r *roots) load(cfgs []RootConfig) (kept []string, err error) {
 		if i := slices.IndexFunc(old, func(n named) bool { return n.real == real }); i >= 0 {
 			n := named{cfg.Name, old[i].root}
 			if !sameOptions(n.cfg, cfg) {
-				kept = append(kept, cfg.Name)
+				did.kept = append(did.kept, cfg.Name)
 			}
 			next = append(next, n)
 			continue
@@ -113,7 +122,7 @@ func (r *roots) load(cfgs []RootConfig) (kept []string, err error) {
 		n.refs++
 	}
 	r.mu.Unlock()
-	return kept, r.put(before)
+	return did, r.put(before)
 }
 
 func sameOptions(a, b RootConfig) bool {
@@ -121,19 +130,19 @@ func sameOptions(a, b RootConfig) bool {
 }
 
 // realPath makes cfg's directory where it is missing and returns its one true name.
-func realPath(cfg RootConfig) (string, error) {
+func realPath(cfg RootConfig) (real string, made bool, err error) {
 	abs, err := filepath.Abs(cfg.Path)
 	if err != nil {
-		return "", fmt.Errorf("root %q: %w", cfg.Name, err)
+		return "", false, err
+	}
+	if _, err := os.Stat(abs); errors.Is(err, fs.ErrNotExist) {
+		made = true
 	}
 	if err := os.MkdirAll(abs, 0o700); err != nil {
-		return "", fmt.Errorf("root %q: %w", cfg.Name, err)
+		return "", false, err
 	}
-	real, err := filepath.EvalSymlinks(abs)
-	if err != nil {
-		return "", fmt.Errorf("root %q: %w", cfg.Name, err)
-	}
-	return real, nil
+	real, err = filepath.EvalSymlinks(abs)
+	return real, made, err
 }
 
 // close drops what the configuration holds; roots in use by a session are closed by its end.

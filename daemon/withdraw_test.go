@@ -26,7 +26,7 @@ func (w *world) guard() {
 }
 
 // connect begins a session and returns a function that waits for its end and gives cause and time from now.
-func (w *world) connect(c *fakeConn) (end func() (error, time.Duration)) {
+func (w *world) connect(c *fakeConn) (end func() (time.Duration, error)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	w.t.Cleanup(cancel)
 	before := len(w.engine.ended())
@@ -36,7 +36,7 @@ func (w *world) connect(c *fakeConn) (end func() (error, time.Duration)) {
 	if n := len(w.engine.ended()); n != before {
 		w.t.Fatalf("the session has not begun: %v", w.engine.ended()[n-1])
 	}
-	return func() (error, time.Duration) {
+	return func() (time.Duration, error) {
 		w.t.Helper()
 		start := time.Now()
 		select {
@@ -45,7 +45,7 @@ func (w *world) connect(c *fakeConn) (end func() (error, time.Duration)) {
 			w.t.Fatal("the session lives after an hour")
 		}
 		ends := w.engine.ended()
-		return ends[len(ends)-1], time.Since(start)
+		return time.Since(start), ends[len(ends)-1]
 	}
 }
 
@@ -114,7 +114,7 @@ func TestWithdrawnAccessCutsLiveSessions(t *testing.T) {
 				w.connect(other)
 				time.Sleep(5 * time.Second)
 				c.change(w, client)
-				err, took := end()
+				took, err := end()
 				kind(t, err, c.kind)
 				if !strings.Contains(err.Error(), c.text) {
 					t.Errorf("got %q, want %q", err, c.text)
@@ -198,7 +198,7 @@ func TestExpiredCertificatesAreCut(t *testing.T) {
 		if len(w.engine.ended()) != 0 {
 			t.Fatal("cut before its certificate expired")
 		}
-		err, took := end()
+		took, err := end()
 		kind(t, err, transfer.KindTrust)
 		if took > time.Minute || !strings.Contains(err.Error(), "certificate of this key expired") {
 			t.Errorf("cut after %v with %v", took, err)
@@ -223,7 +223,7 @@ func TestCutsDoNotDependOnTheSession(t *testing.T) {
 		w.guard()
 		end := w.connect(newConn(c.ID))
 		w.store.RemoveClient("laptop")
-		if _, took := end(); took > 10*time.Second {
+		if took, _ := end(); took > 10*time.Second {
 			t.Errorf("cut after %v", took)
 		}
 	})
