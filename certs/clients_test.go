@@ -3,6 +3,7 @@ package certs
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"xfer/crypto"
+	"xfer/transfer/durable"
 )
 
 func mustPut(t testing.TB, s *Store, c Client) {
@@ -330,6 +332,44 @@ func BenchmarkClientByID(b *testing.B) {
 	for b.Loop() {
 		if _, ok, err := s.ClientByID(peerID(50)); !ok || err != nil {
 			b.Fatal(ok, err)
+		}
+	}
+}
+
+// coarseFS has times in whole seconds and no inodes, as some file systems do.
+type coarseFS struct{ durable.FS }
+
+func (c coarseFS) Lstat(name string) (fs.FileInfo, error) {
+	fi, err := c.FS.Lstat(name)
+	return coarseInfo{fi}, err
+}
+
+func (c coarseFS) OpenFile(name string, flag int, perm fs.FileMode) (durable.File, error) {
+	f, err := c.FS.OpenFile(name, flag, perm)
+	return coarseFile{f}, err
+}
+
+type coarseFile struct{ durable.File }
+
+func (f coarseFile) Stat() (fs.FileInfo, error) {
+	fi, err := f.File.Stat()
+	return coarseInfo{fi}, err
+}
+
+type coarseInfo struct{ fs.FileInfo }
+
+func (i coarseInfo) ModTime() time.Time { return i.FileInfo.ModTime().Truncate(time.Second) }
+func (i coarseInfo) Sys() any           { return nil }
+
+// TestChangesWithinOneTickAreSeen changes a file when no stamp can tell.
+func TestChangesWithinOneTickAreSeen(t *testing.T) {
+	s, _ := newStore(t)
+	s.fs = coarseFS{s.fs}
+	for i := range 20 {
+		want := []string{"put", "get"}[i%2]
+		mustWrite(t, s, clientFile("a"), strings.Replace(clientText(1, "", ""), "'put'", "'"+want+"'", 1))
+		if c, ok, err := s.ClientByID(peerID(1)); err != nil || !ok || c.Roots[0].Rights[0] != want {
+			t.Fatalf("round %d: %v, %v, %v, want the right %q", i, c, ok, err, want)
 		}
 	}
 }

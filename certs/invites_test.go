@@ -343,3 +343,17 @@ func TestOldInvitationsAreRemoved(t *testing.T) {
 	wantDead(t, s, used.ID(), ErrInviteUnknown)
 	wantDead(t, s, dead.ID(), ErrInviteUnknown)
 }
+
+// TestInvitationUnderAnotherID shows that a file counts only under the name that its code gives it.
+func TestInvitationUnderAnotherID(t *testing.T) {
+	s, _ := newStore(t)
+	code := mustInvite(t, s, "laptop")
+	other := [2]byte{code[0] ^ 1, code[1]}
+	mustWrite(t, s, inviteFile(other), mustRead(t, s, inviteFile(code.ID())))
+	if inv, ok, err := s.Invite(other); ok || err == nil {
+		t.Errorf("got %+v, %v", inv, err)
+	}
+	if _, err := s.Redeem(other, peerID(1)); err == nil {
+		t.Error("it is redeemed")
+	}
+}
