@@ -25,7 +25,7 @@ type Entry struct {
 
 // entryBody is the map that an Entry is: name and target are byte strings there.
 type entryBody struct {
-	Name    []byte `cbor:"1,keyasint" wire:"max=0xfffff"` // MaxName, but as BAD_PATH
+	Name    []byte `cbor:"1,keyasint" wire:"name=255"`
 	Kind    Kind   `cbor:"3,keyasint" wire:"min=1,enum=4"`
 	Size    uint64 `cbor:"5,keyasint" wire:"max=0x7fffffffffffffff"`
 	Mode    uint32 `cbor:"7,keyasint" wire:"max=0o7777"`

@@ -3,10 +3,10 @@ package wire
 // Hello is the first frame of a client on a new control stream. Nothing that the client wants is in it: names and sizes
 // come after WELCOME, when the server has shown who it is.
 type Hello struct {
-	Versions []uint64 `cbor:"1,keyasint" wire:"n=64,max=0xffff"`       // minor versions, ascending, at least one
-	Agent    string   `cbor:"2,keyasint,omitempty" wire:"max=512"`     // program and version
-	Caps     []string `cbor:"4,keyasint,omitempty" wire:"n=64,max=64"` // capabilities, the preferred first
-	TimeNS   int64    `cbor:"6,keyasint,omitempty"`                    // the client's clock, Unix ns
+	Versions []uint64 `cbor:"1,keyasint" wire:"n=64,max=0xffff"`             // minor versions, ascending, at least one
+	Agent    string   `cbor:"2,keyasint,omitempty" wire:"max=512"`           // program and version
+	Caps     []string `cbor:"4,keyasint,omitempty" wire:"n=64,min=1,max=64"` // capabilities, the preferred first
+	TimeNS   int64    `cbor:"6,keyasint,omitempty"`                          // the client's clock, Unix ns
 }
 
 // Type returns THello.
@@ -24,12 +24,9 @@ func (m Hello) check() error {
 	return checkTokens(m.Caps)
 }
 
-// checkTokens checks a list of capabilities or rights: visible ASCII, not empty, none twice.
+// checkTokens checks a list of capabilities or rights: visible ASCII, none twice.
 func checkTokens(list []string) error {
 	for i, s := range list {
-		if s == "" {
-			return errf(CodeProtocol, "an empty word in a list")
-		}
 		for _, c := range []byte(s) {
 			if c <= ' ' || c >= 0x7f {
 				return errf(CodeProtocol, "a word with byte %#02x", c)

@@ -33,8 +33,6 @@ const (
 // Flags of Open.
 const (
 	OpenFresh = 1 << 0 // discard what is held of this (principal, path); start over
-
-	openFlags = OpenFresh
 )
 
 // AlgBLAKE3 is the one hash algorithm of this version.
@@ -47,8 +45,8 @@ type Open struct {
 	Path        Path       `cbor:"5,keyasint"`
 	Size        uint64     `cbor:"7,keyasint"` // at most MaxFileSize, or UnknownSize
 	ChunkLog2   uint8      `cbor:"9,keyasint" wire:"min=18,max=24"`
-	Alg         uint8      `cbor:"11,keyasint" wire:"enum=1"` // AlgBLAKE3
-	Fingerprint []byte     `cbor:"13,keyasint" wire:"max=64"` // opaque to the receiver; other bytes mean another version of the source
+	Alg         uint8      `cbor:"11,keyasint" wire:"min=1,enum=1"` // AlgBLAKE3
+	Fingerprint []byte     `cbor:"13,keyasint" wire:"max=64"`       // opaque to the receiver; other bytes mean another version of the source
 	IfExists    IfExists   `cbor:"15,keyasint" wire:"enum=2"`
 	Durability  Durability `cbor:"17,keyasint" wire:"enum=2"`
 	Compare     Compare    `cbor:"19,keyasint" wire:"enum=2"`
@@ -63,12 +61,6 @@ type Open struct {
 func (Open) Type() Type { return TOpen }
 
 func (m Open) check() error {
-	if m.Alg != AlgBLAKE3 {
-		return errf(CodeUnsupported, "hash algorithm %d", m.Alg)
-	}
-	if m.Flags&^openFlags != 0 {
-		return errf(CodeUnsupported, "flags %#x", m.Flags)
-	}
 	if m.Compare == CompareRoot && m.RootHash == nil {
 		return errf(CodeProtocol, "a comparison of roots without a root")
 	}

@@ -11,8 +11,9 @@ import (
 // the bytes of a body before they are decoded, so that wrong types and lengths above the limits never reach the decoder.
 type shape struct {
 	kind     kind
+	name     string // of the Go type of a map or tuple
 	min, max uint64 // bytes of a string, value of an integer
-	over     Code   // what a value above max is: CodeLimit, or CodeUnsupported for an enumeration
+	over     Code   // what is above max: CodeLimit, for an enumeration CodeUnsupported, for a name CodeBadPath
 	count    uint64 // most elements of an array; with kindTuple exactly so many
 	elem     *shape
 	elems    []*shape // kindTuple
@@ -72,7 +73,7 @@ func shapeOf(t reflect.Type, tag string) *shape {
 	case t.Kind() == reflect.String:
 		s.kind = kindText
 	case t.Kind() == reflect.Array && t.Elem().Kind() == reflect.Uint8:
-		s.kind, s.min, s.max, s.over = kindBytes, uint64(t.Len()), uint64(t.Len()), CodeProtocol
+		s.kind, s.min, s.max = kindBytes, uint64(t.Len()), uint64(t.Len())
 	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8:
 		s.kind = kindBytes
 	case t.Kind() == reflect.Slice:
@@ -88,7 +89,7 @@ func shapeOf(t reflect.Type, tag string) *shape {
 
 // addFields reads the fields of a struct: a map with their keys, or an array when it is tagged so.
 func (s *shape) addFields(t reflect.Type) {
-	s.kind = kindMap
+	s.kind, s.name = kindMap, strings.TrimSuffix(t.Name(), "Body")
 	for f := range t.Fields() {
 		opts := strings.Split(f.Tag.Get("cbor"), ",")
 		if f.Name == "_" && len(opts) == 2 && opts[1] == "toarray" {
@@ -127,7 +128,8 @@ func elemTag(tag string) string {
 	return strings.Join(out, ",")
 }
 
-// apply takes the limits out of a wire tag: n elements, min and max bytes or value, enum: the largest value known.
+// apply takes the limits out of a wire tag: n elements, min and max bytes or value, enum: the largest value known, name:
+// the longest name. Of an array all but n is about its elements.
 func (s *shape) apply(t reflect.Type, tag string) {
 	for kv := range strings.SplitSeq(tag, ",") {
 		k, v, _ := strings.Cut(kv, "=")
@@ -145,9 +147,14 @@ func (s *shape) apply(t reflect.Type, tag string) {
 			s.max = n
 		case k == "enum":
 			s.max, s.over = n, CodeUnsupported
+		case k == "name":
+			s.max, s.over = n, CodeBadPath
 		default:
 			panic(fmt.Sprintf("wire: tag %q of %v", tag, t))
 		}
+	}
+	if s.kind == kindBytes && s.min == s.max {
+		s.over = CodeProtocol // one length, and this is another
 	}
 	if s.kind == kindArray && s.count == 0 || (s.kind == kindText || s.kind == kindBytes) && s.max == 0 {
 		panic(fmt.Sprintf("wire: %v without a limit", t))
@@ -243,7 +250,7 @@ func (s *shape) checkArray(b []byte, n uint64) ([]byte, error) {
 
 func (s *shape) checkTuple(b []byte, n uint64) ([]byte, error) {
 	if n != uint64(len(s.elems)) {
-		return nil, errf(CodeProtocol, "%d elements instead of %d", n, len(s.elems))
+		return nil, errf(CodeProtocol, "a %s of %d elements instead of %d", s.name, n, len(s.elems))
 	}
 	var err error
 	for _, e := range s.elems {

@@ -6,7 +6,7 @@ type Welcome struct {
 	Session SessionID  `cbor:"3,keyasint"`
 	Limits  PeerLimits `cbor:"5,keyasint"`
 	Window  uint64     `cbor:"7,keyasint" wire:"min=1,max=0x7fffffffffffffff"` // bytes of payload sent and not yet ACKed, in the session
-	Caps    []string   `cbor:"4,keyasint,omitempty" wire:"n=64,max=64"`
+	Caps    []string   `cbor:"4,keyasint,omitempty" wire:"n=64,min=1,max=64"`
 	Roots   []RootInfo `cbor:"8,keyasint,omitempty" wire:"n=256"`
 	TimeNS  int64      `cbor:"12,keyasint,omitempty"`                // the server's clock, Unix ns
 	Name    string     `cbor:"14,keyasint,omitempty" wire:"max=255"` // the client's name as the server knows it
@@ -22,8 +22,8 @@ type PeerLimits struct {
 // RootInfo is a named directory that the server offers to this client.
 type RootInfo struct {
 	Name    string   `cbor:"1,keyasint" wire:"min=1,max=255"`
-	Rights  []string `cbor:"2,keyasint,omitempty" wire:"n=64,max=64"` // get, put, list, stat, mkdir, delete, rename, append, write-only
-	Default bool     `cbor:"4,keyasint,omitempty"`                    // meant by an empty root name
+	Rights  []string `cbor:"2,keyasint,omitempty" wire:"n=64,min=1,max=64"` // get, put, list, stat, mkdir, delete, rename, append, write-only
+	Default bool     `cbor:"4,keyasint,omitempty"`                          // meant by an empty root name
 }
 
 // Type returns TWelcome.
