@@ -146,7 +146,7 @@ func ask(st transport.Stream, id uint32, m wire.Message, patience time.Duration)
 // asProtocol gives a decoding failure its kind.
 func asProtocol(err error) error {
 	var pe *wire.ProtocolError
-	if errors.As(err, &pe) && KindOf(err) == KindOther {
+	if err != nil && errors.As(err, &pe) && KindOf(err) == KindOther {
 		return &Error{Op: "talk to the peer", Kind: KindProtocol, Err: err}
 	}
 	return err
@@ -195,6 +195,12 @@ func (cs *clientSession) close() {
 	cs.send(0, wire.Bye{Reason: "done"})
 	cs.cancel(errSessionOver)
 	<-cs.ended
+	// The program may end right after this: the peer is given a moment to hear it, or it would keep the session until its
+	// keep-alive gives up.
+	select {
+	case <-cs.conn.Done():
+	case <-time.After(500 * time.Millisecond):
+	}
 }
 
 var errSessionOver = errors.New("the session is over")

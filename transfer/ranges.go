@@ -104,3 +104,12 @@ func chunkCount(size int64, log2 uint8) int64 {
 func chunkLen(size int64, log2 uint8, i int64) int64 {
 	return min(1<<log2, size-i<<log2)
 }
+
+// covers tells whether chunk i is in the sorted ranges.
+func covers(ranges wire.Ranges, i uint64) bool {
+	n, found := slices.BinarySearchFunc(ranges, i, func(r wire.Range, i uint64) int { return cmp.Compare(r.Start, i) })
+	if found {
+		return ranges[n].Count > 0
+	}
+	return n > 0 && i-ranges[n-1].Start < ranges[n-1].Count
+}

@@ -269,7 +269,8 @@ func (f *recvFile) dataError(chunk uint64, err error) {
 	}
 }
 
-// refuse tells the sender why the transfer ends here, and parks what there is.
+// refuse tells the sender why the transfer ends here, and parks what there is, but for a stage whose chunks do not make the
+// file: nobody can say which of them is wrong.
 func (f *recvFile) refuse(err error) {
 	f.mu.Lock()
 	ended := f.ended
@@ -277,7 +278,7 @@ func (f *recvFile) refuse(err error) {
 	if !ended {
 		f.s.sendError(f.id, err)
 	}
-	f.stop(true, err)
+	f.stop(!errors.Is(err, sink.ErrRootMismatch), err)
 }
 
 func (f *recvFile) gotChunk(chunk, bytes int64) {
@@ -337,8 +338,8 @@ func (f *recvFile) tick(now time.Time) {
 	if busy {
 		f.stillBusy()
 	}
-	if due {
-		f.s.goRun(func() { f.checkpoint(land) })
+	if due && !f.s.goRun(func() { f.checkpoint(land) }) {
+		f.syncing.Done()
 	}
 }
 

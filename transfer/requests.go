@@ -202,7 +202,7 @@ func (ss *serverSession) register(id uint32, put func()) error {
 	if ss.recvs[id] != nil || ss.sends[id] != nil {
 		return protocolError("handle %d is in use", id)
 	}
-	if len(ss.recvs)+len(ss.sends) >= ss.srv.Limits.withDefaults().MaxOpen {
+	if len(ss.recvs)+int(ss.gets.Load()) >= ss.srv.Limits.withDefaults().MaxOpen {
 		return &wire.ProtocolError{Code: wire.CodeServerLimit, Msg: "too many open transfers"}
 	}
 	if put != nil {
@@ -224,7 +224,9 @@ func (ss *serverSession) takeGet(id uint32, m wire.Get) error {
 		}
 		return err
 	}
+	ss.gets.Add(1)
 	ss.goRun(func() {
+		defer ss.gets.Add(-1)
 		if err := ss.sendTo(id, m); err != nil {
 			var lost *lostError
 			var pe *PeerError

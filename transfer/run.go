@@ -153,7 +153,7 @@ func (r *run[T]) worker(ctx context.Context, cs *clientSession, cancel context.C
 		if !ok {
 			return
 		}
-		err := r.try(ctx, cs, t)
+		err := asProtocol(r.try(ctx, cs, t))
 		again := false
 		switch {
 		case err == nil:

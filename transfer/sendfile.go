@@ -87,6 +87,10 @@ func (f *sendFile) run(ctx context.Context, open wire.Open) (outcome, error) {
 		s.mu.Unlock()
 		return outcome{}, s.lost()
 	}
+	if s.sends[f.id] != nil {
+		s.mu.Unlock()
+		return outcome{}, protocolError("handle %d is in use", f.id)
+	}
 	s.sends[f.id] = f
 	s.mu.Unlock()
 	s.working(1)
@@ -451,21 +455,14 @@ func (f *sendFile) takeAck(m wire.Ack) error {
 	var bytes int64
 	var list []int64
 	f.mu.Lock()
-	for _, r := range m.Received {
-		if r.Count > 1<<24 || r.Start > 1<<24 {
-			f.mu.Unlock()
-			return protocolError("ACK of chunks beyond any file")
+	for i, fl := range f.inflight { // not over the ranges: they may claim any number of chunks
+		if !covers(m.Received, uint64(i)) {
+			continue
 		}
-		for i := int64(r.Start); i < int64(r.Start+r.Count); i++ {
-			fl, ok := f.inflight[i]
-			if !ok {
-				continue
-			}
-			delete(f.inflight, i)
-			bytes += fl.length
-			f.acked.add(i)
-			list = append(list, i)
-		}
+		delete(f.inflight, i)
+		bytes += fl.length
+		f.acked.add(i)
+		list = append(list, i)
 	}
 	f.mu.Unlock()
 	for _, i := range list {

@@ -91,6 +91,7 @@ type serverSession struct {
 	grant Grant
 	peer  crypto.PeerID
 	since time.Time
+	gets  atomic.Int64 // GETs being answered
 }
 
 // streamMemory is what a stream may hold in buffers: one frame received, one to be sent.

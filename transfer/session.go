@@ -125,10 +125,14 @@ func (s *session) run(r *wire.Reader) error {
 	s.goRun(func() { s.writeControl(s.ctl) })
 	s.goRun(func() { s.sendLoop(s.ctl) })
 	s.goRun(s.tick)
-	err := s.readLoop(s.ctl, r)
-	if err != nil {
+	err := s.guard(func() error { return s.readLoop(s.ctl, r) })
+	var pe *wire.ProtocolError
+	switch {
+	case errors.As(err, &pe):
+		s.fatal(err)
+	case err != nil:
 		s.cancel(err)
-	} else {
+	default:
 		s.cancel(io.EOF)
 	}
 	s.closeStreams()
@@ -137,14 +141,32 @@ func (s *session) run(r *wire.Reader) error {
 	return context.Cause(s.ctx)
 }
 
-// goRun starts f as a goroutine of the session. A panic in it ends this session alone.
-func (s *session) goRun(f func()) {
+// goRun starts f as a goroutine of the session, unless the session has ended. A panic in it ends this session alone.
+func (s *session) goRun(f func()) bool {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return false
+	}
 	s.wg.Add(1)
+	s.mu.Unlock()
 	go func() {
 		defer s.wg.Done()
 		defer s.catch()
 		f()
 	}()
+	return true
+}
+
+// guard turns a panic of f into an error.
+func (s *session) guard(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			s.panicked(v)
+			err = &Error{Op: "session", Kind: KindOther, Err: errors.New("internal error")}
+		}
+	}()
+	return f()
 }
 
 func (s *session) catch() {
@@ -445,10 +467,13 @@ func (s *session) handler(f func()) error {
 	case <-s.ctx.Done():
 		return context.Cause(s.ctx)
 	}
-	s.goRun(func() {
+	if !s.goRun(func() {
 		defer func() { <-s.slots }()
 		f()
-	})
+	}) {
+		<-s.slots
+		return s.lost()
+	}
 	return nil
 }
 
@@ -517,12 +542,14 @@ func (s *session) addStream(ts transport.Stream, conn transport.Conn, r *wire.Re
 	s.streams[st] = struct{}{}
 	s.mu.Unlock()
 	done := make(chan struct{})
-	s.goRun(func() {
+	if !s.goRun(func() {
 		defer close(done)
 		s.sendLoop(st)
 		st.close() // a stream that can not be written to is of no use: the reader ends as well
-	})
-	err := s.readLoop(st, r)
+	}) {
+		close(done)
+	}
+	err := s.guard(func() error { return s.readLoop(st, r) })
 	st.close()
 	s.disp.dropStream(st)
 	<-done
