@@ -155,7 +155,7 @@ func (d *Dir) keyDir(sp *Spec, id stageID) (dir string, above []ancestor, err er
 		}
 		if at.name != "." {
 			i, ok := durable.IDOf(at.info)
-			at.dirs = append(at.dirs, ancestor{name: at.name, id: i, dev: ok})
+			at.dirs = append(at.dirs, ancestor{name: at.name, id: i, known: ok, above: -1})
 		}
 		at.parent = at.name
 	}
@@ -167,7 +167,7 @@ func (d *Dir) keyDir(sp *Spec, id stageID) (dir string, above []ancestor, err er
 		d.mu.Lock()
 		forced := d.away[at.parent]
 		d.mu.Unlock()
-		if forced || last.dev && last.id.Dev != d.root.Dev {
+		if forced || last.known && last.id.Dev != d.root.Dev {
 			return at.parent + "/" + stateDir + "-" + id.key[:8], at.dirs, nil
 		}
 	}

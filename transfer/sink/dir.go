@@ -71,7 +71,7 @@ type Dir struct {
 	keys   map[string]*stageKey // by key, those in use
 	notes  map[string]parkNote  // by directory of the stage
 	lost   map[string]bool      // directories of stages whose failed sync could not be noted in them
-	synced map[string]durable.ID
+	synced map[string]ancestor // whose entry is durable in the directory above
 	away   map[string]bool // directories that turned out not to take a rename from our stages
 }
 
@@ -107,7 +107,7 @@ func Open(fsys durable.FS, o Options) (*Dir, error) {
 		keys:   make(map[string]*stageKey),
 		notes:  make(map[string]parkNote),
 		lost:   make(map[string]bool),
-		synced: make(map[string]durable.ID),
+		synced: make(map[string]ancestor),
 		away:   make(map[string]bool),
 	}
 	d.root, _ = durable.IDOf(fi)
@@ -280,13 +280,15 @@ func (d *Dir) syncDir(name string) error {
 
 const maxSynced = 1 << 16
 
-// syncAbove makes the entries of dirs durable in the directories above them, unless this process has done so.
+// syncAbove makes the entries of dirs durable in the directories above them, unless this process has done so and
+// nothing has changed in the directory above since.
 func (d *Dir) syncAbove(dirs []ancestor) error {
 	for _, a := range dirs {
+		now := ancestor{name: a.name, id: durable.ID{Dev: a.id.Dev, Inode: a.id.Inode}, known: a.known, above: a.above}
 		d.mu.Lock()
-		id, ok := d.synced[a.name]
+		ok := d.synced[a.name] == now && a.known
 		d.mu.Unlock()
-		if ok && id.Dev == a.id.Dev && id.Inode == a.id.Inode {
+		if ok {
 			continue
 		}
 		if err := d.syncDir(durable.Dir(a.name)); err != nil {
@@ -296,29 +298,27 @@ func (d *Dir) syncAbove(dirs []ancestor) error {
 		if len(d.synced) >= maxSynced {
 			clear(d.synced)
 		}
-		d.synced[a.name] = a.id
+		d.synced[a.name] = now
 		d.mu.Unlock()
 	}
 	return nil
-}
-
-// forgetSynced is called when directories may have got other names: what is known of them is not true any more.
-func (d *Dir) forgetSynced() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	clear(d.synced)
 }
 
 // stateAncestors are directories of our state, for syncAbove.
 func (d *Dir) stateAncestors(names ...string) ([]ancestor, error) {
 	var as []ancestor
 	for _, n := range names {
+		above, err := d.fs.Stat(durable.Dir(n))
+		if err != nil {
+			return nil, err
+		}
 		fi, err := d.fs.Lstat(n)
 		if err != nil {
 			return nil, err
 		}
+		up, _ := durable.IDOf(above)
 		id, ok := durable.IDOf(fi)
-		as = append(as, ancestor{name: n, id: id, dev: ok})
+		as = append(as, ancestor{name: n, id: id, known: ok, above: up.CTime})
 	}
 	return as, nil
 }

@@ -330,7 +330,6 @@ func (v *View) Rename(from, to Path, noReplace bool) error {
 	if err != nil {
 		return err
 	}
-	d.forgetSynced()
 	if err := d.syncSpot(b); err != nil || a.parent == b.parent {
 		return err
 	}
@@ -440,7 +439,7 @@ func (d *Dir) symlink(p Path, target string, ifExists IfExists, m *Meta) (at spo
 
 // tempName returns a name that is free, on the device of at.
 func (d *Dir) tempName(at spot) (string, error) {
-	if n := len(at.dirs); n > 0 && at.dirs[n-1].dev && at.dirs[n-1].id.Dev != d.root.Dev {
+	if n := len(at.dirs); n > 0 && at.dirs[n-1].known && at.dirs[n-1].id.Dev != d.root.Dev {
 		return at.parent + "/" + durable.TempPrefix + rand.Text(), nil
 	}
 	if err := d.ensureDirs(stateDir, tempDir); err != nil {

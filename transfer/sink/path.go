@@ -92,9 +92,10 @@ type spot struct {
 
 // ancestor is a directory above a name.
 type ancestor struct {
-	name string
-	id   durable.ID // zero where the system has none
-	dev  bool       // id is known
+	name  string
+	id    durable.ID // zero where the system has none
+	known bool       // id is
+	above int64      // change time of the directory that it is in
 }
 
 // resolving says how resolve walks.
@@ -112,6 +113,11 @@ const (
 func (d *Dir) resolve(p Path, how resolving) (spot, error) {
 	todo := p.Parts()
 	var done []string
+	root, err := d.fs.Stat(".")
+	if err != nil {
+		return spot{}, err
+	}
+	rootID, _ := durable.IDOf(root)
 	s := spot{name: ".", parent: "."}
 	links := 0
 	for len(todo) > 0 {
@@ -169,8 +175,12 @@ func (d *Dir) resolve(p Path, how resolving) (spot, error) {
 			return spot{}, pathError("resolve", p.String(), ErrNotDir)
 		default:
 			done = append(done, c)
+			above := rootID.CTime
+			if n := len(s.dirs); n > 0 {
+				above = s.dirs[n-1].id.CTime
+			}
 			id, ok := durable.IDOf(fi)
-			s.dirs = append(s.dirs, ancestor{name: name, id: id, dev: ok})
+			s.dirs = append(s.dirs, ancestor{name: name, id: id, known: ok, above: above})
 		}
 	}
 	// The root itself, or a link that ended in a directory by "." or "..".
