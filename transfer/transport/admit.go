@@ -67,11 +67,11 @@ func (a *admission) try(addr string) (release func(), ok bool) {
 	return a.releaser(addr), true
 }
 
-// busy tells whether half of all slots, or half of those of addr, are taken.
-func (a *admission) busy(addr string) bool {
+// count tells how many slots are taken, in all and by addr.
+func (a *admission) count(addr string) (total, of int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.total >= (a.limit+1)/2 || a.of[addr] >= (a.per+1)/2
+	return a.total, a.of[addr]
 }
 
 func (a *admission) releaser(addr string) func() {

@@ -91,11 +91,14 @@ func TestAdmissionGivesUp(t *testing.T) {
 		if a.total != 0 || len(a.waiting) != 0 {
 			t.Fatalf("left: %d, %v", a.total, a.waiting)
 		}
-		if a.busy("x") {
-			t.Error("busy with nothing")
+		if total, of := a.count("x"); total != 0 || of != 0 {
+			t.Errorf("count %d, %d with nothing", total, of)
 		}
-		if _, ok := a.try("x"); !ok || !a.busy("x") {
-			t.Error("not busy with everything taken")
+		if _, ok := a.try("x"); !ok {
+			t.Error("no slot")
+		}
+		if total, of := a.count("x"); total != 1 || of != 1 {
+			t.Errorf("count %d, %d with one", total, of)
 		}
 	})
 }

@@ -24,7 +24,7 @@
 // # Closing
 //
 // What was written before Conn.Close reaches a peer that reads it: the connection ends in the background, at the
-// latest after a second, and Done tells when. On TCP we send close_notify and FIN, then read and drop what still comes
+// latest after a second (on QUIC and four round trips), and Done tells when. On TCP we send close_notify and FIN, then read and drop what still comes
 // (at most 256 KiB), so that no unread byte makes the kernel send a reset that would overtake our data. On QUIC a
 // CONNECTION_CLOSE makes the peer drop what it has not read yet, so we end our directions (FIN), open one
 // unidirectional stream with nothing in it to say that nobody reads here any more, and send CONNECTION_CLOSE when the

@@ -66,6 +66,7 @@ func newSite(t *testing.T, kind Kind, o ListenOptions) *site {
 				}
 				io.Copy(st, st)
 				st.CloseWrite()
+				c.AcceptStream(ctx) // the client ends it
 			})
 		}
 	})
@@ -224,8 +225,8 @@ func TestManyClientsAtOnceOfOneAddress(t *testing.T) {
 	}
 }
 
-// Over the limit a QUIC client is refused, and comes again by itself.
-func TestQUICComesAgain(t *testing.T) {
+// Over the limit of its address a QUIC client waits, too.
+func TestQUICWaitsForItsTurn(t *testing.T) {
 	s := newSite(t, QUIC, ListenOptions{PerAddress: 1})
 	adm := s.l.(*quicListener).o.shared
 	release, ok := adm.try("127.0.0.1")
@@ -248,7 +249,67 @@ func TestQUICComesAgain(t *testing.T) {
 	if err := <-errs; err != nil {
 		t.Fatal(err)
 	}
-	until(t, "all slots are back", func() bool { adm.mu.Lock(); defer adm.mu.Unlock(); return adm.total == 0 })
+	until(t, "all slots are back", func() bool {
+		slots, _ := adm.count("")
+		arrivals, _ := s.l.(*quicListener).arrivals.count("")
+		return slots == 0 && arrivals <= 1 // the one that gave up is not missed yet
+	})
+}
+
+// When even too many have begun, clients are refused, and come again by themselves.
+func TestQUICComesAgain(t *testing.T) {
+	s := newSite(t, QUIC, ListenOptions{Handshakes: 4})
+	var releases []func()
+	for range 4 {
+		release, ok := s.l.(*quicListener).arrivals.try("127.0.0.1")
+		if !ok {
+			t.Fatal("no slot")
+		}
+		releases = append(releases, release)
+	}
+	_, err := DialQUIC(context.Background(), s.addr, s.client, DialOptions{Timeout: 300 * time.Millisecond})
+	var ne *NetError
+	if !errors.As(err, &ne) || !ne.Timeout() {
+		t.Fatalf("got %v", err)
+	}
+	errs := make(chan error, 1)
+	go func() { errs <- s.visit(QUIC) }()
+	select {
+	case err := <-errs:
+		t.Fatalf("not held up: %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	for _, release := range releases {
+		release()
+	}
+	if err := <-errs; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A listener can be closed while somebody waits for his turn.
+func TestQUICCloseWhileWaiting(t *testing.T) {
+	s := newSite(t, QUIC, ListenOptions{PerAddress: 1})
+	adm := s.l.(*quicListener).o.shared
+	if _, ok := adm.try("127.0.0.1"); !ok {
+		t.Fatal("no slot")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	errs := make(chan error, 1)
+	go func() {
+		_, err := DialQUIC(ctx, s.addr, s.client, DialOptions{})
+		errs <- err
+	}()
+	until(t, "it waits", func() bool { adm.mu.Lock(); defer adm.mu.Unlock(); return len(adm.waiting) > 0 })
+	start := time.Now()
+	s.l.Close()
+	if d := time.Since(start); d > time.Second {
+		t.Errorf("closing took %v", d)
+	}
+	cancel()
+	if err := <-errs; err == nil {
+		t.Error("dialled")
+	}
 }
 
 // Above half of the limit, clients have to prove their address.
@@ -263,7 +324,7 @@ func TestQUICRetryUnderLoad(t *testing.T) {
 		t.Fatalf("log: %s", s)
 	}
 	for range 2 {
-		if _, ok := s.l.(*quicListener).o.shared.try("192.0.2.1"); !ok {
+		if _, ok := s.l.(*quicListener).arrivals.try("192.0.2.1"); !ok {
 			t.Fatal("no slot")
 		}
 	}
@@ -302,7 +363,8 @@ func TestRefusalOvertakesNothing(t *testing.T) {
 	cfg := crypto.ClientTLS(newIdentity(t), id.ID())
 	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &tls.Certificate{}, nil }
 	for i, dial := range []func(context.Context, string, *tls.Config, DialOptions) (Conn, error){DialTCP, DialQUIC} {
-		for range 20 {
+		fastest := time.Hour // of a machine that may have other things to do
+		for range 10 {
 			start := time.Now()
 			c, err := dial(context.Background(), ls[i].Addr().String(), cfg, DialOptions{})
 			if err == nil {
@@ -325,9 +387,10 @@ func TestRefusalOvertakesNothing(t *testing.T) {
 			if !crypto.IsTrustError(err) {
 				t.Errorf("%v", err)
 			}
-			if d := time.Since(start); d > time.Second {
-				t.Errorf("after %v", d)
-			}
+			fastest = min(fastest, time.Since(start))
+		}
+		if fastest > time.Second {
+			t.Errorf("after %v at best", fastest)
 		}
 		ls[i].Close()
 	}
@@ -396,11 +459,23 @@ func TestStatelessReset(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.Accept(context.Background()); err != nil {
+	k, err := l.Accept(context.Background())
+	if err != nil {
 		t.Fatal(err)
 	}
 	st, err := c.OpenStream(context.Background())
 	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		if st, err := k.AcceptStream(context.Background()); err == nil {
+			io.CopyN(st, st, 1)
+		}
+	}()
+	if _, err := st.Write([]byte("?")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(st, make([]byte, 1)); err != nil { // the handshake is confirmed
 		t.Fatal(err)
 	}
 	l.(*quicListener).t.Close() // as if the process died
@@ -415,6 +490,7 @@ func TestStatelessReset(t *testing.T) {
 	if _, err := st.Write([]byte("anybody there?")); err != nil {
 		t.Fatal(err)
 	}
+	st.SetReadDeadline(time.Now().Add(10 * time.Second))
 	_, err = st.Read(make([]byte, 1))
 	var ne *NetError
 	if !errors.As(err, &ne) || errors.Is(err, net.ErrClosed) || !strings.Contains(err.Error(), "stateless reset") {

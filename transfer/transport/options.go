@@ -14,11 +14,12 @@ type ListenOptions struct {
 	// HandshakeTimeout is absolute, from the accepted connection to the one handed out: 10 s. Whatever is not
 	// through by then is closed.
 	HandshakeTimeout time.Duration
-	// PerAddress is how many handshakes of one address (for IPv6: one /64) may be in progress: 16. On TCP a further
-	// connection waits its turn, still under the absolute deadline; on QUIC it is refused and DialQUIC comes again.
+	// PerAddress is how many handshakes of one address (for IPv6: one /64) may be in progress: 16. Others wait their
+	// turn, still under the absolute deadline.
 	PerAddress int
-	// Handshakes is how many may be in progress in all: 256. QUIC clients have to prove their address (Retry) above
-	// half of it.
+	// Handshakes is how many may be in progress in all: 256. Others wait their turn. QUIC clients have to prove their
+	// address (Retry) above half of it; four times as many QUIC connections may have begun, those of one address one
+	// time, before new ones are refused.
 	Handshakes int
 	// MaxPending is how many TCP sockets may be open that are not yet handed out: 4096. Beyond, new ones are closed
 	// at once. A socket that says nothing takes no handshake, only a descriptor.

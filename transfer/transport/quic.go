@@ -193,7 +193,7 @@ func (c *quicConn) abort() {
 	c.q.CloseWithError(0, "")
 }
 
-// linger ends our directions, says goodbye, and gives the peer a second to read it all.
+// linger ends our directions, says goodbye, and gives the peer a second and some round trips to read it all.
 func (c *quicConn) linger(code uint64, reason string) {
 	defer func() { c.q.CloseWithError(quic.ApplicationErrorCode(code), reason) }()
 	c.mu.Lock()
@@ -220,7 +220,7 @@ func (c *quicConn) linger(code uint64, reason string) {
 	if s, err := c.q.OpenUniStream(); err == nil {
 		s.Close()
 	}
-	timer := time.NewTimer(lingerTime)
+	timer := time.NewTimer(lingerTime + min(4*c.q.ConnectionStats().SmoothedRTT, 4*lingerTime))
 	defer timer.Stop()
 	select {
 	case <-c.goodbye:

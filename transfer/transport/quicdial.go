@@ -13,15 +13,8 @@ import (
 	"github.com/quic-go/quic-go"
 )
 
-const (
-	quicHedge    = time.Second // without an answer, a further attempt is made beside the one in progress
-	quicAttempts = 4           // in progress at once, at most
-)
-
 // DialQUIC connects to addr ("host:port"; of a name's addresses the first) over a UDP socket of its own and does the
-// handshake of cfg. A server that is at a limit refuses at once: DialQUIC comes again until the timeout. A server that
-// is flooded drops Initials without a word, and the timer of a QUIC client doubles with each: so each second DialQUIC
-// makes a fresh attempt besides, and takes what is through first.
+// handshake of cfg. A server that is at a limit refuses at once: DialQUIC comes again until the timeout.
 func DialQUIC(ctx context.Context, addr string, cfg *tls.Config, o DialOptions) (Conn, error) {
 	o = o.withDefaults()
 	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, silence(fmt.Sprintf("no answer within %v", o.Timeout)))
@@ -31,83 +24,41 @@ func DialQUIC(ctx context.Context, addr string, cfg *tls.Config, o DialOptions) 
 	if err != nil {
 		return nil, at.wrap("dial", ofContext(ctx, err))
 	}
-	d := &quicDial{ctx: ctx, to: to, cfg: cfg, o: o, results: make(chan quicResult)}
-	c, err := d.run()
-	cancel()
-	for ; d.running > 0; d.running-- {
-		if r := <-d.results; r.conn != nil {
-			r.conn.abort()
-		}
-	}
-	if err != nil {
-		return nil, wrapQUIC(at, "dial", err)
-	}
-	return c, nil
-}
-
-// quicDial is a DialQUIC in progress.
-type quicDial struct {
-	ctx     context.Context
-	to      *net.UDPAddr
-	cfg     *tls.Config
-	o       DialOptions
-	results chan quicResult
-	running int
-}
-
-type quicResult struct {
-	conn *quicConn
-	err  error
-}
-
-// run makes attempts until one is through or one fails for good.
-func (d *quicDial) run() (*quicConn, error) {
 	const first, most = 20 * time.Millisecond, 500 * time.Millisecond
-	wait := first
-	var refusal error
-	next := time.NewTimer(0)
-	defer next.Stop()
-	for {
+	icmp := true
+	for wait := first; ; wait = min(2*wait, most) {
+		c, err := dialQUICOnce(ctx, to, cfg, o, icmp)
+		switch {
+		case err == nil:
+			return c, nil
+		case icmp && isSocketTrouble(err) && ctx.Err() == nil:
+			// A router's opinion, perhaps on a packet's size: only the timeout is sure.
+			icmp = false
+			continue
+		case !isLimit(err):
+			return nil, wrapQUIC(at, "dial", ofContext(ctx, err))
+		}
+		timer := time.NewTimer(wait/2 + rand.N(wait))
 		select {
-		case <-next.C:
-			if d.running < quicAttempts {
-				d.running++
-				go func() {
-					c, err := d.attempt()
-					d.results <- quicResult{c, err}
-				}()
-			}
-			next.Reset(quicHedge/2 + rand.N(quicHedge))
-		case r := <-d.results:
-			d.running--
-			if r.err == nil {
-				return r.conn, nil
-			}
-			var tr *quic.TransportError
-			if !errors.As(r.err, &tr) || tr.ErrorCode != quic.ConnectionRefused {
-				return nil, ofContext(d.ctx, r.err)
-			}
-			refusal = errors.New("the server is at its limit of handshakes")
-			next.Reset(wait/2 + rand.N(wait))
-			wait = min(2*wait, most)
-		case <-d.ctx.Done():
-			return nil, ofContext(d.ctx, refusal)
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, wrapQUIC(at, "dial", ofContext(ctx, errors.New("the server is at its limit of handshakes")))
 		}
 	}
 }
 
-// attempt is one attempt. It hears what ICMP says of a closed port; but what a router says else, perhaps on a packet's
-// size, is an opinion, and only the timeout is sure.
-func (d *quicDial) attempt() (*quicConn, error) {
-	c, err := d.connect(true)
-	if err != nil && isSocketTrouble(err) && d.ctx.Err() == nil {
-		return d.connect(false)
-	}
-	return c, err
+// isLimit tells whether a server turned us away at a limit: at once, or after we waited for our turn in vain, which
+// our own listener can only call an internal error.
+func isLimit(err error) bool {
+	const internalError = 0x100 + 80 // RFC 8446 6.2
+	var tr *quic.TransportError
+	return errors.As(err, &tr) && tr.Remote && (tr.ErrorCode == quic.ConnectionRefused || tr.ErrorCode == internalError)
 }
 
-func (d *quicDial) connect(icmp bool) (*quicConn, error) {
-	pc, err := packetSocket(d.ctx, d.to, d.o)
+// dialQUICOnce makes one attempt. With icmp it is ended by what ICMP says of a closed port.
+func dialQUICOnce(ctx context.Context, to *net.UDPAddr, cfg *tls.Config, o DialOptions, icmp bool) (*quicConn, error) {
+	pc, err := packetSocket(ctx, to, o)
 	if err != nil {
 		return nil, err
 	}
@@ -120,13 +71,13 @@ func (d *quicDial) connect(icmp bool) (*quicConn, error) {
 		t.Close()
 		pc.Close()
 	}
-	q, err := t.Dial(d.ctx, d.to, d.cfg, quicConfig(d.o.Timeout, d.o.Windows))
+	q, err := t.Dial(ctx, to, cfg, quicConfig(o.Timeout, o.Windows))
 	if err != nil {
 		end()
 		return nil, err
 	}
 	setICMPErrors(pc, false)
-	return newQUICConn(q, d.cfg, d.o.Windows, end)
+	return newQUICConn(q, cfg, o.Windows, end)
 }
 
 func packetSocket(ctx context.Context, to *net.UDPAddr, o DialOptions) (net.PacketConn, error) {
