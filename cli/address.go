@@ -220,15 +220,6 @@ func (a *address) place() error {
 	return nil
 }
 
-// remotePath is how the place is called on that server.
-func (a *address) remotePath() string {
-	p := strings.Join(a.at.Path, "/")
-	if a.at.Root != "" {
-		return "/" + a.at.Root + "/" + p
-	}
-	return p
-}
-
 func parsePort(s string) (int, error) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil || n == 0 {

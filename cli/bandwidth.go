@@ -15,8 +15,6 @@ type slot struct {
 	up, down int64
 }
 
-const minutesOfWeek = 7 * 24 * 60
-
 // parseBandwidth reads a rate ("2M"), one for each direction ("512k:2M"), or a timetable ("08:00,512k 19:00,off", days as in
 // "Sat-08:00,off"). It returns nil where there is no limit at all. The function it returns tells the limits at a moment, local
 // time, in bytes a second; 0 is none.

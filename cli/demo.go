@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,7 +36,7 @@ everything, and shows the receipt. It leaves no process and no file behind.`,
 				return usagef("want a file or directory")
 			}
 		}
-		err := a.prepare(cmd, f, "", func(ctx context.Context, o *output) error {
+		err := a.prepare(cmd, f, "demo", func(ctx context.Context, o *output) error {
 			d := &demo{app: a, o: o, f: f, source: source}
 			return d.run(ctx)
 		})
@@ -56,6 +58,7 @@ type demo struct {
 	files  string // what the daemon serves
 	step   int
 	daemon *demoDaemon
+	broken error // stdout is
 }
 
 type jsonStep struct {
@@ -72,7 +75,9 @@ func (d *demo) tell(step, format string, args ...any) {
 	}
 	d.step++
 	d.o.clearProgress()
-	d.o.print(fmt.Sprintf("%2d  %-8s %s\n", d.step, step, text))
+	if err := d.o.print(fmt.Sprintf("%2d  %-8s %s\n", d.step, step, text)); err != nil && d.broken == nil {
+		d.broken = err
+	}
 }
 
 func (o *output) clearProgress() {
@@ -82,6 +87,10 @@ func (o *output) clearProgress() {
 }
 
 func (d *demo) run(ctx context.Context) error {
+	// A closed stdout must end the story, not the process: there is something to clean up.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, syscall.SIGPIPE)
+	defer signal.Stop(pipe)
 	dir, err := os.MkdirTemp("", "xfer-demo-")
 	if err != nil {
 		return localIO(err)
@@ -133,6 +142,9 @@ func (d *demo) story(ctx context.Context) error {
 		what = "a sample tree with odd names and a large file"
 	}
 	d.tell("send", "\"xfer send\": %s (%s, %s)", what, fileCount(count), byteText(size))
+	if d.broken != nil {
+		return d.broken
+	}
 	res, cut, err := d.send(ctx, source, size)
 	if err != nil {
 		return err
@@ -208,7 +220,7 @@ func (d *demo) enrol(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := d.sub(ctx, "client", code, append(d.connArgs(), "enroll", d.daemon.host, "-P", d.daemon.port)...); err != nil {
+	if _, err := d.sub(ctx, "client", code, "enroll", d.daemon.host, "-P", d.daemon.port, "--transport", d.f.transport.s); err != nil {
 		return err
 	}
 	id, err := d.sub(ctx, "client", "", "id")
@@ -218,8 +230,6 @@ func (d *demo) enrol(ctx context.Context) error {
 	d.tell("enrol", "\"xfer invite\" there made a one-time code, \"xfer enroll\" here gave it back; both keep each other's key, ours is %s", strings.TrimSpace(id))
 	return nil
 }
-
-func (d *demo) connArgs() []string { return nil }
 
 // cutting is what became of the cut.
 type cutting struct {
@@ -250,7 +260,8 @@ func (d *demo) send(ctx context.Context, source string, size int64) (transfer.Re
 		if e.Kind == transfer.EventProgress && cut.sockets == 0 && e.Bytes >= size/2 && e.Bytes < size {
 			cut.at, cut.sockets = e.Bytes, wires.cut()
 		}
-		if e.Kind != transfer.EventFile || e.Err != nil {
+		expected := e.Kind == transfer.EventRetry && cut.sockets > 0 || e.Kind == transfer.EventFile && e.Err == nil
+		if !expected || d.f.verbose {
 			d.o.observe(e)
 		}
 	}

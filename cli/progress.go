@@ -70,6 +70,7 @@ func (p *barProgress) update(e transfer.Event) {
 			progressbar.OptionSetWriter(p.w),
 			progressbar.OptionSetWidth(20),
 			progressbar.OptionThrottle(0),
+			progressbar.OptionSetSpinnerChangeInterval(0), // no goroutine that paints by itself
 			progressbar.OptionSetPredictTime(false),
 			progressbar.OptionSetElapsedTime(false),
 			progressbar.OptionSetRenderBlankState(false),

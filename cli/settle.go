@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"net"
 	"strconv"
 	"strings"
@@ -88,6 +89,9 @@ func (f *connFlags) settle(configs []*config, addr *address) (target, error) {
 // splitAddr reads HOST, HOST:PORT or [v6]:PORT of a host block.
 func splitAddr(s string) (string, int, error) {
 	var a address
+	if strings.ContainsAny(s, "/@") {
+		return "", 0, fmt.Errorf("%s: want HOST or HOST:PORT", quote(s))
+	}
 	if err := a.parseURL(s); err != nil {
 		return "", 0, err
 	}

@@ -1,0 +1,353 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"xfer/transfer"
+)
+
+// command runs one command line in a home of its own.
+func command(t *testing.T, home string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = Main(context.Background(), Env{
+		Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs,
+		Getenv: func(k string) string {
+			if k == "XFER_HOME" {
+				return home
+			}
+			return ""
+		},
+	})
+	return code, out.String(), errs.String()
+}
+
+func TestMistakesAreExit2WithEmptyStdout(t *testing.T) {
+	home := t.TempDir()
+	for _, line := range []string{
+		"frobnicate", "send", "send a", "send a nas: --frob", "send a nas:..", "send --streams 0 a nas:", "send --timeout soon a nas:",
+		"send a:b nas:", "send - a nas:", "send - nas:", "send a nas:/", "send a --compress on nas:", "send a -z nas:", "send a dir/x",
+		"get nas:a", "get a b:", "get nas:a other:b .", "get nas:a nas:b -", "get nas:d/ -", "get ./a b", "check a", "check - nas:", "check nas:a nas:b",
+		"ls", "ls -- -x:", "stat nas:/", "mv nas:a", "mv nas:a other:b", "hash nas:../x", "enroll", "enroll nas:/root", "enroll nas:path",
+		"invite", "invite --name", "invite --name a/b", "invite --name a --rights fly", "invite --name a --rights all,get", "invite --name a --rights ,",
+		"invite --name a --expires 0", "invite --name a --root ../x", "daemon x", "daemon --root x", "daemon --root =x", "daemon --transport smoke",
+		"explain nothing", "receipt", "receipt show", "receipt frob x", "trust", "trust rm", "trust frob", "config", "version x", "doctor a b",
+		"sync a nas:b", "jobs", "jobs ls", "watch a nas:b", "key rotate", "ca init", "send -Q a nas:", "send --queue a nas:", "send -a a nas:",
+		"send --exclude x a nas:", "get --snapshot x nas:a b", "send --exec date nas:x", "send --max-delete 5 a nas:",
+	} {
+		for _, extra := range [][]string{nil, {"--json"}} {
+			code, stdout, stderr := command(t, home, append(strings.Fields(line), extra...)...)
+			if code != exitUsage || stdout != "" {
+				t.Errorf("xfer %s %v: exit %d, stdout %q, stderr %q", line, extra, code, stdout, stderr)
+			}
+			if strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "xfer") || !printable(strings.TrimSuffix(stderr, "\n")) {
+				t.Errorf("xfer %s %v: stderr %q", line, extra, stderr)
+			}
+		}
+	}
+	if entries, err := os.ReadDir(home); err != nil || len(entries) > 0 {
+		t.Errorf("mistakes left %v behind, %v", entries, err)
+	}
+}
+
+func TestNotBuiltYetSaysSo(t *testing.T) {
+	for _, line := range []string{"sync a nas:b", "jobs ls", "watch d nas:", "key rotate", "ca init", "send -Q a nas:", "send -z a nas:", "send --delete a nas:", "get --files-from f nas:a b"} {
+		_, _, stderr := command(t, t.TempDir(), strings.Fields(line)...)
+		if !strings.HasSuffix(stderr, " is not built yet\n") {
+			t.Errorf("xfer %s: %q", line, stderr)
+		}
+	}
+}
+
+// lastResult checks that the last line of stdout is a result object with all its fields.
+func lastResult(t *testing.T, stdout string) jsonResult {
+	t.Helper()
+	lines := strings.Split(strings.TrimSuffix(stdout, "\n"), "\n")
+	for _, line := range lines {
+		if !json.Valid([]byte(line)) {
+			t.Fatalf("%q is not JSON", line)
+		}
+	}
+	last := lines[len(lines)-1]
+	var fields map[string]any
+	if err := json.Unmarshal([]byte(last), &fields); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"event", "time", "exit", "class", "retryable", "files", "bytes", "bytes_sent", "bytes_resumed", "bytes_skipped", "retries", "transport", "duration_s", "errors", "skipped", "receipt"} {
+		if _, ok := fields[name]; !ok {
+			t.Errorf("the result lacks %q: %s", name, last)
+		}
+	}
+	if fields["event"] != "result" {
+		t.Errorf("the last event is %v", fields["event"])
+	}
+	if _, err := time.Parse(time.RFC3339Nano, fields["time"].(string)); err != nil {
+		t.Error(err)
+	}
+	var r jsonResult
+	if err := json.Unmarshal([]byte(last), &r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestJSONEndsWithAResult(t *testing.T) {
+	home := t.TempDir()
+	file := filepath.Join(home, "a")
+	if err := os.WriteFile(file, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	typo := filepath.Join(home, "typo.toml")
+	if err := os.WriteFile(typo, []byte("retri = 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		line string
+		want int
+	}{
+		{"version", 0}, {"id", 0}, {"trust ls", 0}, {"explain", 0}, {"explain 20", 0}, {"config show nas", 0}, {"doctor", 0}, {"invite --name a", 0},
+		{"invite --name a2 --root r", 0},
+		{"send " + file + " nas:", 5}, {"get nas:a .", 5}, {"check " + file + " nas:a", 5}, {"ls nas:", 5}, {"cat nas:a --json=false", 5}, {"rm nas:a", 5},
+		{"send " + file + ".missing nas:", 3}, {"trust rm nobody", 3}, {"receipt show " + file + ".missing", 3}, {"status", 10},
+		{"receipt show " + file, 26}, {"receipt verify " + file, 26}, {"send " + file + " nas: -F " + typo, 2}, {"send " + file + " nas: -F " + typo + ".missing", 2},
+		{"send " + file + " nas: --receipt /no/such/dir/r", 11}, {"send " + file + " nas: --report " + home, 11},
+		{"id -i /no/such/key", 2},
+	} {
+		code, stdout, stderr := command(t, home, append([]string{}, append(strings.Fields(c.line), "--json")...)...)
+		if code != c.want {
+			t.Errorf("xfer %s: exit %d, want %d; %s", c.line, code, c.want, stderr)
+		}
+		if strings.HasPrefix(c.line, "cat") {
+			if stdout != "" {
+				t.Errorf("xfer %s: JSON in the data: %q", c.line, stdout)
+			}
+			continue
+		}
+		r := lastResult(t, stdout)
+		if r.Exit != c.want || r.Class != exitInfoOf(c.want).class || r.Retryable != exitInfoOf(c.want).retryable {
+			t.Errorf("xfer %s: result %+v", c.line, r)
+		}
+		if (r.Exit == 0) != (len(r.Errors) == 0) {
+			t.Errorf("xfer %s: exit %d with errors %+v", c.line, r.Exit, r.Errors)
+		}
+		if (code == 0) != (stderr == "") && !strings.HasPrefix(c.line, "invite") {
+			t.Errorf("xfer %s: exit %d with stderr %q", c.line, code, stderr)
+		}
+	}
+}
+
+func TestReportIsWrittenOnFailureToo(t *testing.T) {
+	home := t.TempDir()
+	report := filepath.Join(home, "report.json")
+	code, stdout, _ := command(t, home, "send", filepath.Join(home, "missing"), "nas:", "--report", report)
+	if code != 3 || stdout != "" {
+		t.Fatalf("exit %d, stdout %q", code, stdout)
+	}
+	data, err := os.ReadFile(report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := lastResult(t, string(data)); r.Exit != 3 {
+		t.Errorf("report %+v", r)
+	}
+}
+
+func TestPathsThatAreNotUTF8(t *testing.T) {
+	r := resultJSON("send", "nas", transfer.Result{
+		Errors:  []*transfer.Error{{Op: "read", Path: "a\xff", Err: errors.New("x\x1b")}, {Op: "read", Path: "ok", Err: errors.New("x")}},
+		Skipped: []transfer.Skipped{{Path: "s\xfe", Reason: "FIFO"}},
+	}, "", nil)
+	data := string(marshalLine(r))
+	for _, want := range []string{`"path_base64":"Yf8="`, `"path":"ok"`, `"path_base64":"c/4="`} {
+		if !strings.Contains(data, want) {
+			t.Errorf("%s lacks %s", data, want)
+		}
+	}
+	if strings.Contains(data, "\ufffd") || strings.Contains(data, "\\ufffd") {
+		t.Errorf("%s has replacement characters", data)
+	}
+}
+
+// testOutput is an output into buffers.
+func testOutput(f outFlags) (o *output, stdout, stderr *bytes.Buffer) {
+	stdout, stderr = new(bytes.Buffer), new(bytes.Buffer)
+	env := &Env{Stdin: strings.NewReader(""), Stdout: stdout, Stderr: stderr, Getenv: func(string) string { return "" }}
+	o = newOutput(env, &job{verb: "send", host: "nas", conn: &connFlags{outFlags: f}})
+	return o, stdout, stderr
+}
+
+func TestEventsAsJSON(t *testing.T) {
+	o, stdout, stderr := testOutput(outFlags{json: true})
+	o.observe(transfer.Event{Kind: transfer.EventStart, Transport: "tcp", Peer: "P"})
+	o.observe(transfer.Event{Kind: transfer.EventProgress, Bytes: 5, BytesTotal: 10, Files: 1, FilesTotal: 2, Rate: 3})
+	o.observe(transfer.Event{Kind: transfer.EventFile, Path: "a\xff", Action: "sent", Size: 5})
+	o.observe(transfer.Event{Kind: transfer.EventFile, Path: "b\x1b", Action: "failed", Err: &transfer.Error{Op: "read", Path: "b\x1b", Kind: transfer.KindLocalIO, Err: errors.New("x")}})
+	o.observe(transfer.Event{Kind: transfer.EventRetry, Err: errors.New("lost"), Wait: time.Second, Attempt: 1})
+	o.observe(transfer.Event{Kind: transfer.EventStart, Transport: "quic"})
+	o.observe(transfer.Event{Kind: transfer.EventPlan, Action: "new", Path: "p", Size: 7})
+	if code := o.finish(nil); code != 0 {
+		t.Errorf("exit %d", code)
+	}
+	var events []string
+	for line := range strings.Lines(stdout.String()) {
+		var e struct{ Event, Time string }
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := time.Parse(time.RFC3339Nano, e.Time); err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+		events = append(events, e.Event)
+	}
+	if got, want := strings.Join(events, " "), "start progress file file retry plan progress result"; got != want {
+		t.Errorf("events %s, want %s", got, want)
+	}
+	if !strings.Contains(stdout.String(), `"bytes":5,"bytes_total":10,"files":1,"files_total":2`) {
+		t.Errorf("progress: %s", stdout)
+	}
+	if !printable(strings.ReplaceAll(stderr.String(), "\n", "")) {
+		t.Errorf("stderr %q", stderr)
+	}
+}
+
+func TestNothingIsPrintedAfterTheResult(t *testing.T) {
+	o, stdout, stderr := testOutput(outFlags{json: true, verbose: true})
+	o.finish(nil)
+	before := stdout.String() + stderr.String()
+	o.observe(transfer.Event{Kind: transfer.EventFile, Path: "late", Action: "sent"})
+	o.say("late")
+	o.emit(map[string]string{"late": ""})
+	if o.print("late") == nil {
+		t.Error("print after the end succeeds")
+	}
+	if stdout.String()+stderr.String() != before {
+		t.Errorf("printed %q", strings.TrimPrefix(stdout.String()+stderr.String(), before))
+	}
+}
+
+func TestQuietIsQuiet(t *testing.T) {
+	o, stdout, stderr := testOutput(outFlags{quiet: true})
+	o.observe(transfer.Event{Kind: transfer.EventStart, Transport: "tcp"})
+	o.observe(transfer.Event{Kind: transfer.EventNote, Reason: "fell back"})
+	o.observe(transfer.Event{Kind: transfer.EventRetry, Err: errors.New("lost"), Attempt: 1})
+	o.observe(transfer.Event{Kind: transfer.EventFile, Action: "skipped", Path: "fifo", Reason: "FIFO"})
+	o.setSummary("done")
+	if code := o.finish(nil); code != 0 || stdout.Len()+stderr.Len() > 0 {
+		t.Errorf("exit %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}
+
+// interrupted runs a verb that takes a while to stop, with signals at the given times.
+func interrupted(t *testing.T, j *job, stopTakes time.Duration, at ...time.Duration) (code int, took time.Duration, stderr string) {
+	t.Helper()
+	var errs bytes.Buffer
+	signals := make(chan os.Signal)
+	a := &app{env: Env{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &errs, Getenv: func(string) string { return "" }, Signals: signals}, job: j}
+	j.verb, j.host, j.conn = "send", "nas", &connFlags{}
+	if j.run == nil {
+		j.run = func(ctx context.Context, o *output) error {
+			<-ctx.Done()
+			time.Sleep(stopTakes)
+			return &transfer.Error{Op: "send", Kind: transfer.KindInterrupted, Err: context.Cause(ctx)}
+		}
+	}
+	go func() {
+		for _, d := range at {
+			time.Sleep(d)
+			signals <- os.Interrupt
+		}
+	}()
+	began := time.Now()
+	code = a.execute(context.Background())
+	took = time.Since(began)
+	time.Sleep(stopTakes) // let the verb end: the bubble must be empty
+	return code, took, errs.String()
+}
+
+func TestFirstSignalStopsWithinASecond(t *testing.T) {
+	for _, stopTakes := range []time.Duration{0, 300 * time.Millisecond, 10 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			code, took, stderr := interrupted(t, &job{}, stopTakes, time.Minute)
+			if code != exitInterrupted || took > time.Minute+time.Second {
+				t.Errorf("a verb that takes %v to stop: exit %d after %v", stopTakes, code, took)
+			}
+			if !strings.Contains(stderr, "the same command goes on") {
+				t.Errorf("stderr %q does not say how to go on", stderr)
+			}
+		})
+	}
+}
+
+func TestSecondSignalStopsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cleaned := false
+		j := &job{patient: true}
+		j.run = func(ctx context.Context, o *output) error {
+			o.onCleanUp(func() { cleaned = true })
+			<-ctx.Done()
+			time.Sleep(time.Hour)
+			return nil
+		}
+		code, took, _ := interrupted(t, j, time.Hour, time.Minute, 5*time.Second)
+		if code != exitInterrupted || took != time.Minute+5*time.Second || !cleaned {
+			t.Errorf("exit %d after %v, cleaned %v", code, took, cleaned)
+		}
+	})
+}
+
+func TestHangupReloadsOnlyWhereWanted(t *testing.T) {
+	signals := make(chan os.Signal)
+	reloads := 0
+	ctx, _, stop := watchSignals(context.Background(), signals, func() { reloads++ })
+	signals <- syscall.SIGHUP
+	signals <- syscall.SIGHUP
+	if ctx.Err() != nil {
+		t.Error("SIGHUP stopped a verb that reloads")
+	}
+	stop()
+	if reloads != 2 {
+		t.Errorf("%d reloads", reloads)
+	}
+	ctx, _, stop = watchSignals(context.Background(), signals, nil)
+	defer stop()
+	signals <- syscall.SIGHUP
+	<-ctx.Done()
+	var se *signalError
+	if !errors.As(context.Cause(ctx), &se) {
+		t.Errorf("cause %v", context.Cause(ctx))
+	}
+}
+
+func TestLockOfOneRun(t *testing.T) {
+	p := places{state: t.TempDir()}
+	unlock, err := lockRun(p, "send", "/a", "nas:1", "/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lockRun(p, "send", "/a", "nas:1", "/x"); exitCodeOf(err) != exitLocked {
+		t.Errorf("the same run again: %v", err)
+	}
+	other, err := lockRun(p, "send", "/a", "nas:1", "/y")
+	if err != nil {
+		t.Errorf("another destination: %v", err)
+	} else {
+		other()
+	}
+	unlock()
+	again, err := lockRun(p, "send", "/a", "nas:1", "/x")
+	if err != nil {
+		t.Fatalf("after the end: %v", err)
+	}
+	again()
+}
