@@ -158,16 +158,17 @@ func stampOf(fi fs.FileInfo, now time.Time) (stamp, bool) {
 
 func clientFile(name string) string { return clientsDir + "/" + name + fileSuffix }
 
-// client returns one client, from memory where its file is the one that was read. fs.ErrNotExist: there is none.
-func (s *Store) client(name string) (Client, error) {
+// client returns one client, whose file has the name file in fsys, from memory where that is the one that was read.
+// fs.ErrNotExist: there is none.
+func (s *Store) client(fsys durable.FS, file, name string) (Client, error) {
 	if err := CheckName(name); err != nil {
 		return Client{}, &FileError{Path: s.path(clientsDir), Msg: printable(err.Error())}
 	}
-	file := clientFile(name)
-	fi, err := s.fs.Lstat(file)
+	path := s.path(clientFile(name))
+	fi, err := fsys.Lstat(file)
 	if err != nil {
 		s.forget(name)
-		return Client{}, fmt.Errorf("read %s: %w", s.path(file), cause(err))
+		return Client{}, fmt.Errorf("read %s: %w", path, cause(err))
 	}
 	st, _ := stampOf(fi, time.Now())
 	s.mu.Lock()
@@ -176,14 +177,14 @@ func (s *Store) client(name string) (Client, error) {
 	if ok && cached.stamp == st {
 		return cached.client.clone(), cached.err
 	}
-	data, fi, err := s.read(file)
+	data, fi, err := readPrivate(fsys, file, path)
 	if err != nil {
 		s.forget(name)
 		return Client{}, err
 	}
 	// The file system's clock is the wall clock, whatever Options.Now is.
 	st, trusted := stampOf(fi, time.Now())
-	c, err := s.parseClient(name, s.path(file), data)
+	c, err := s.parseClient(name, path, data)
 	if trusted {
 		s.mu.Lock()
 		s.clients[name] = cachedClient{stamp: st, client: c.clone(), err: err}
@@ -237,12 +238,21 @@ func (s *Store) Clients() ([]Client, []error) {
 
 // readClients returns the client of each file that can be used by itself, and what is wrong with the others.
 func (s *Store) readClients() (all []Client, errs []error) {
-	names, err := s.list(clientsDir)
+	// The directory is opened once: a name of one part is the cheapest to look at, and there may be many.
+	dir, err := s.fs.OpenRoot(clientsDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, []error{fmt.Errorf("read %s: %w", s.path(clientsDir), cause(err))}
+	}
+	defer dir.Close()
+	names, err := s.list(dir, clientsDir)
 	if err != nil {
 		return nil, []error{err}
 	}
 	for _, name := range names {
-		c, err := s.client(name)
+		c, err := s.client(dir, name+fileSuffix, name)
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // removed meanwhile
 		case err != nil:
@@ -298,7 +308,7 @@ func (s *Store) ClientByName(name string) (Client, bool, error) {
 	if err := CheckName(name); err != nil {
 		return Client{}, false, err
 	}
-	c, err := s.client(name)
+	c, err := s.client(s.fs, clientFile(name), name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Client{}, false, nil
 	}

@@ -201,16 +201,11 @@ func (s *Store) freeCode() (crypto.Code, error) {
 
 // sweepInvites removes what ended long ago. The lock is held.
 func (s *Store) sweepInvites() {
-	names, err := s.list(invitesDir)
+	ids, err := s.inviteIDs()
 	if err != nil {
-		return
+		return // a courtesy
 	}
-	for _, name := range names {
-		b, err := hex.DecodeString(name)
-		if err != nil || len(b) != 2 {
-			continue
-		}
-		id := [2]byte(b)
+	for _, id := range ids {
 		inv, err := s.invite(id)
 		gone := err == nil || errors.Is(err, ErrInviteUsed) || errors.Is(err, ErrInviteBurnt) || errors.Is(err, ErrInviteExpired)
 		if gone && s.opts.Now().Sub(inv.Expires) > inviteKept {
@@ -231,19 +226,39 @@ func (s *Store) Invite(codeID [2]byte) (Invite, bool, error) {
 
 // Invites returns all invitations that somebody may still take.
 func (s *Store) Invites() ([]Invite, error) {
-	names, err := s.list(invitesDir)
+	ids, err := s.inviteIDs()
 	if err != nil {
 		return nil, err
 	}
 	var all []Invite
-	for _, name := range names {
-		if b, err := hex.DecodeString(name); err == nil && len(b) == 2 {
-			if inv, err := s.invite([2]byte(b)); err == nil {
-				all = append(all, inv)
-			}
+	for _, id := range ids {
+		if inv, err := s.invite(id); err == nil {
+			all = append(all, inv)
 		}
 	}
 	return all, nil
+}
+
+// inviteIDs returns the ids that have a file, whatever is in it.
+func (s *Store) inviteIDs() (ids [][2]byte, err error) {
+	dir, err := s.fs.OpenRoot(invitesDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.path(invitesDir), cause(err))
+	}
+	defer dir.Close()
+	names, err := s.list(dir, invitesDir)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if b, err := hex.DecodeString(name); err == nil && len(b) == 2 {
+			ids = append(ids, [2]byte(b))
+		}
+	}
+	return ids, nil
 }
 
 // InviteFailed counts a wrong proof for the code with the ID. At the fifth the code is dead for good, and gone from the

@@ -15,17 +15,6 @@ import (
 	"xfer/transfer/durable"
 )
 
-// countOpens counts openings of files.
-type countOpens struct {
-	durable.FS
-	opens atomic.Int64
-}
-
-func (c *countOpens) OpenFile(name string, flag int, perm os.FileMode) (durable.File, error) {
-	c.opens.Add(1)
-	return c.FS.OpenFile(name, flag, perm)
-}
-
 func mustInvite(t testing.TB, s *Store, name string) crypto.Code {
 	t.Helper()
 	code, err := s.NewInvite(name, someGrants, time.Hour)

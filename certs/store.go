@@ -302,13 +302,10 @@ func (s *Store) sweep() {
 	}
 }
 
-// list returns the names, without suffix, of the files in a directory that end in ".toml", in order. Others
-// (an editor's backups) are none of ours.
-func (s *Store) list(dir string) ([]string, error) {
-	entries, err := s.fs.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+// list returns the names, without suffix, of the files in a directory, opened as fsys, that end in ".toml", in order.
+// Others (an editor's backups) are none of ours.
+func (s *Store) list(fsys durable.FS, dir string) ([]string, error) {
+	entries, err := fsys.ReadDir(".")
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", s.path(dir), cause(err))
 	}
