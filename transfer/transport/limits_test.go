@@ -84,7 +84,7 @@ func (s *site) visit(kind Kind) error {
 	if kind == QUIC {
 		dial = DialQUIC
 	}
-	c, err := dial(context.Background(), s.addr, s.client, DialOptions{})
+	c, err := dial(context.Background(), s.addr, s.client, DialOptions{Timeout: 30 * time.Second})
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func TestTooManySocketsAreClosedAtOnce(t *testing.T) {
 func TestManyClientsAtOnceOfOneAddress(t *testing.T) {
 	for _, kind := range []Kind{TCP, QUIC} {
 		t.Run(string(kind), func(t *testing.T) {
-			s := newSite(t, kind, ListenOptions{})
+			s := newSite(t, kind, ListenOptions{HandshakeTimeout: 30 * time.Second})
 			var wg sync.WaitGroup
 			for range 100 {
 				wg.Go(func() {
