@@ -95,7 +95,9 @@ func put(s *Stage, b []byte, i int64) error {
 }
 
 // sendRest puts all that is missing and publishes.
-func sendRest(s *Stage, b []byte) ([]byte, error) {
+func sendRest(s *Stage, b []byte) ([]byte, error) { return sendAll(s, b, commitOf(b)) }
+
+func sendAll(s *Stage, b []byte, c Commit) ([]byte, error) {
 	n := chunksOf(int64(len(b)), s.chunkSize)
 	for i := range n {
 		s.mu.Lock()
@@ -107,7 +109,7 @@ func sendRest(s *Stage, b []byte) ([]byte, error) {
 			}
 		}
 	}
-	return s.Publish(context.Background(), commitOf(b))
+	return s.Publish(context.Background(), c)
 }
 
 func readAll(fsys durable.FS, name string) ([]byte, error) {
@@ -116,7 +118,13 @@ func readAll(fsys durable.FS, name string) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return io.ReadAll(f)
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	b := make([]byte, fi.Size())
+	_, err = io.ReadFull(f, b)
+	return b, err
 }
 
 func openDir(t testing.TB, path string, o Options) *Dir {
