@@ -148,6 +148,21 @@ func TestFailedEnrolmentsAreLimitedByAddress(t *testing.T) {
 	})
 }
 
+// An office behind one address may enrol as many as it has codes for.
+func TestGoodEnrolmentsAreNotLimited(t *testing.T) {
+	w := newWorld(t, nil)
+	for i := range 15 {
+		code := w.invite(fmt.Sprintf("c%d", i), grants("first", "all"))
+		try, err := w.policy.Enroll(t.Context(), peer(byte(i+1)), "192.0.2.1:5", code.ID())
+		if err != nil {
+			t.Fatalf("enrolment %d: %v", i+1, err)
+		}
+		if _, _, err := try.Accept("h"); err != nil {
+			t.Fatalf("enrolment %d: %v", i+1, err)
+		}
+	}
+}
+
 // What a peer is told of a code that does not work is the same for every reason.
 func TestRefusedCodesLookTheSame(t *testing.T) {
 	w := newWorld(t, nil)

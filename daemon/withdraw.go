@@ -94,7 +94,8 @@ func (g *grant) tooMuch(c certs.Client, list []named, now time.Time) error {
 	}
 	have := rightsOf(got)
 	for r, was := range g.rights {
-		if now, ok := have[r]; !ok || now.name != was.name || narrower(was.rights, now.rights) {
+		// A root that is gone is the zero value here: no name, no rights.
+		if now := have[r]; now.name != was.name || narrower(was.rights, now.rights) {
 			// Something is left: the client comes back at once, and gets that.
 			return &transfer.Error{Op: "session", Kind: transfer.KindBusy,
 				Err: fmt.Errorf("rights have changed: %w", &transfer.BusyError{})}

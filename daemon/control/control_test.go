@@ -227,6 +227,58 @@ func TestASocketOfAKilledDaemonIsReplaced(t *testing.T) {
 	}
 }
 
+// Two that start at once both find no socket; the lock tells them apart.
+func TestTheLockAloneIsEnough(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	unlock, err := lockFile(path + ".lock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(path); !errors.Is(err, ErrRunning) {
+		t.Fatalf("got %v, want ErrRunning", err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a socket was made: %v", err)
+	}
+	unlock()
+	listen(t, path)
+}
+
+func TestPeersThatMayNotAskAreClosed(t *testing.T) {
+	l, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	g := &gated{Listener: l, places: make(chan struct{}, 1), allow: func(net.Conn) error {
+		if n++; n == 1 {
+			return errors.New("somebody else")
+		}
+		return nil
+	}}
+	defer g.Close()
+	var conns [2]net.Conn
+	for i := range conns {
+		if conns[i], err = net.Dial("unix", l.Addr().String()); err != nil {
+			t.Fatal(err)
+		}
+		defer conns[i].Close()
+	}
+	c, err := g.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	conns[0].SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := conns[0].Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the first is not closed: %v", err)
+	}
+	c.Write([]byte("x"))
+	if _, err := conns[1].Read(make([]byte, 1)); err != nil {
+		t.Errorf("the second is closed: %v", err)
+	}
+}
+
 func TestAFileInTheSocketsPlaceIsLeftAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {

@@ -35,7 +35,9 @@ func Serve(ctx context.Context, l net.Listener, b Backend, lg *slog.Logger) erro
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(&gated{Listener: l, places: make(chan struct{}, maxClients)}) }()
+	go func() {
+		served <- srv.Serve(&gated{Listener: l, allow: checkPeer, places: make(chan struct{}, maxClients)})
+	}()
 	select {
 	case err := <-served:
 		l.Close()
@@ -96,9 +98,10 @@ func (w logWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// gated lets only so many connections in; the others wait in the system's queue.
+// gated lets in only whom allow lets in, and only so many at once; the others are closed.
 type gated struct {
 	net.Listener
+	allow  func(net.Conn) error
 	places chan struct{}
 }
 
@@ -108,7 +111,7 @@ func (g *gated) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := checkPeer(c); err != nil {
+		if err := g.allow(c); err != nil {
 			c.Close()
 			continue
 		}

@@ -79,12 +79,11 @@ func removeStale(path string) error {
 	c, err := connect(ctx, path)
 	if err == nil {
 		c.Close()
-		return fmt.Errorf("%w (socket %q)", ErrRunning, path)
 	}
-	if !errors.Is(err, syscall.ECONNREFUSED) { // a full queue, no right to connect: somebody is there
-		return fmt.Errorf("%w and does not answer (socket %q): %v", ErrRunning, path, err)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		return os.Remove(path)
 	}
-	return os.Remove(path)
+	return fmt.Errorf("%w (socket %q)", ErrRunning, path) // also with a queue that is full, or no right to connect
 }
 
 // connect dials the socket at path, of any length.
