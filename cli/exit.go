@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 
+	"xfer/crypto"
 	"xfer/transfer"
 )
 
@@ -185,13 +186,19 @@ func message(verb, host string, err error) string {
 			b.WriteString(" (host " + quote(host) + ")")
 		}
 	}
-	if next := nextStep(code, host, err); next != "" {
+	if next := nextStep(verb, code, host, err); next != "" {
 		b.WriteString("; " + next)
 	}
 	return clean(b.String())
 }
 
 func engineText(e *transfer.Error, host string) string {
+	if e.Op == "peer" && e.Path == "" && e.Err != nil { // the other side's own words
+		if host == "" {
+			host = "the other side"
+		}
+		return quote(host) + " answers: " + causeText(e.Err)
+	}
 	var parts []string
 	if e.Op != "" {
 		parts = append(parts, e.Op)
@@ -230,7 +237,7 @@ func causeText(err error) string {
 }
 
 // nextStep says what to do about err.
-func nextStep(code int, host string, err error) string {
+func nextStep(verb string, code int, host string, err error) string {
 	var ce *cliError
 	if errors.As(err, &ce) && ce.hint != "" {
 		return strings.TrimPrefix(ce.hint, noHint)
@@ -250,7 +257,7 @@ func nextStep(code int, host string, err error) string {
 		}
 		return "see your rights: xfer ls " + at + ":/"
 	case exitTrust:
-		return "compare both sides: xfer trust ls, xfer id"
+		return trustStep(verb, at, err)
 	case exitUnreachable:
 		return "see what is wrong: xfer doctor " + at + "; the same command goes on"
 	case exitProtocol:
@@ -271,4 +278,19 @@ func nextStep(code int, host string, err error) string {
 		}
 	}
 	return ""
+}
+
+// trustStep says what to do where one side does not trust the other.
+func trustStep(verb, host string, err error) string {
+	var pin *crypto.PinError
+	var cert *crypto.CertError
+	switch {
+	case verb == "enroll":
+		return "get a new code: xfer invite --name NAME there"
+	case errors.As(err, &pin):
+		return "somebody may be in between; if the key was changed on purpose: xfer trust rm " + host + ", then xfer enroll " + host
+	case errors.As(err, &cert):
+		return "check the clocks of both sides"
+	}
+	return "to enroll again: xfer invite --name NAME there, xfer enroll " + host + " here"
 }
