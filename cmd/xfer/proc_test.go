@@ -34,8 +34,8 @@ var buildOnce = sync.OnceValues(func() (string, error) {
 	return name, nil
 })
 
-// program is the built command.
-func program(t testing.TB) string {
+// builtProgram is the built command.
+func builtProgram(t testing.TB) string {
 	t.Helper()
 	name, err := buildOnce()
 	if err != nil {
@@ -54,7 +54,7 @@ type side struct {
 func newSide(t testing.TB) *side { return &side{t: t, home: filepath.Join(t.TempDir(), "home")} }
 
 func (s *side) command(args ...string) *exec.Cmd {
-	c := exec.Command(program(s.t), args...)
+	c := exec.Command(builtProgram(s.t), args...)
 	c.Env = append(append(os.Environ(), "XFER_HOME="+s.home), s.env...)
 	return c
 }
