@@ -174,6 +174,9 @@ func TestFromInvitationToFile(t *testing.T) {
 		if st.Totals.Published != 1 || st.Totals.Enrolled != 1 || st.Totals.Sessions < 2 || st.Totals.Refused < 3 {
 			t.Errorf("totals: %+v", st.Totals)
 		}
+		if n := int64(len(content)); st.Totals.BytesIn < n || st.Totals.BytesIn > 2*n || st.Totals.BytesOut < n || st.Totals.BytesOut > 2*n {
+			t.Errorf("of %d bytes each way, %d in and %d out are counted", n, st.Totals.BytesIn, st.Totals.BytesOut)
+		}
 		for _, want := range []string{`"msg":"enrolled"`, `"msg":"published"`, `"msg":"session start"`, `"msg":"session end"`, `"msg":"refused"`, `"path":"/data/file.bin"`} {
 			if !strings.Contains(l.log.String(), want) {
 				t.Errorf("the log has no %s", want)

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -19,7 +20,8 @@ type counts struct {
 type observer struct {
 	log    *slog.Logger
 	counts *counts
-	flood  flood // of refusals, which anybody can cause
+	ending func() // called when a session is about to end, while it is still among the engine's; may be nil
+	flood  flood  // of refusals, which anybody can cause
 }
 
 func (o *observer) observe(e transfer.ServerEvent) {
@@ -27,7 +29,7 @@ func (o *observer) observe(e transfer.ServerEvent) {
 	if e.Session != "" {
 		attrs = append(attrs, "session", e.Session)
 	}
-	if e.Err != nil {
+	if e.Err != nil && !errors.Is(e.Err, io.EOF) { // the peer said BYE and closed
 		attrs = append(attrs, "err", e.Err)
 	}
 	switch e.Kind {
@@ -35,6 +37,9 @@ func (o *observer) observe(e transfer.ServerEvent) {
 		o.counts.sessions.Add(1)
 		o.log.Info("session start", attrs...)
 	case "session-end":
+		if o.ending != nil {
+			o.ending()
+		}
 		o.log.Info("session end", append(attrs, "bytes", e.Bytes)...)
 	case "published":
 		o.counts.published.Add(1)

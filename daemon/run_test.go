@@ -312,13 +312,16 @@ func TestMeter(t *testing.T) {
 	var m meter
 	now := time.Now()
 	at := func(s float64) time.Time { return now.Add(time.Duration(s * float64(time.Second))) }
-	m.sample(nil, at(0))
-	m.sample([]transfer.SessionInfo{{ID: "a", BytesIn: 1000, BytesOut: 10}}, at(0.5)) // too soon for a rate
-	m.sample([]transfer.SessionInfo{{ID: "a", BytesIn: 2000, BytesOut: 20}, {ID: "b", BytesIn: 500}}, at(2))
+	sample := func(s float64, list ...transfer.SessionInfo) {
+		m.sample(func() []transfer.SessionInfo { return list }, at(s))
+	}
+	sample(0)
+	sample(0.5, transfer.SessionInfo{ID: "a", BytesIn: 1000, BytesOut: 10}) // too soon for a rate
+	sample(2, transfer.SessionInfo{ID: "a", BytesIn: 2000, BytesOut: 20}, transfer.SessionInfo{ID: "b", BytesIn: 500})
 	if r, in, out := m.read(); r.In != 1250 || r.Out != 10 || in != 2500 || out != 20 {
 		t.Errorf("got %+v %d %d", r, in, out)
 	}
-	m.sample([]transfer.SessionInfo{{ID: "b", BytesIn: 700}}, at(4)) // a has ended
+	sample(4, transfer.SessionInfo{ID: "b", BytesIn: 700}) // a has ended
 	if r, in, out := m.read(); r.In != 100 || r.Out != 0 || in != 2700 || out != 20 {
 		t.Errorf("got %+v %d %d", r, in, out)
 	}

@@ -60,9 +60,7 @@ func (s *Server) Status() control.Status {
 	for _, k := range kinds {
 		st.Transports = append(st.Transports, string(k))
 	}
-	sessions := s.engine.Sessions()
-	s.meter.sample(sessions, now)
-	for _, i := range sessions {
+	for _, i := range s.meter.sample(s.engine.Sessions, now) {
 		st.Sessions = append(st.Sessions, control.Session{
 			ID: i.ID, Client: i.Client, Peer: i.Peer.String(), Remote: i.Remote, Transport: i.Transport, Since: i.Since.UTC(),
 			Streams: i.Streams, Transfers: i.Transfers, BytesIn: i.BytesIn, BytesOut: i.BytesOut,
@@ -107,8 +105,8 @@ func (s *Server) rootStatus() []control.Root {
 // meterWindow is the least time over which a rate is taken.
 const meterWindow = time.Second
 
-// meter makes rates and totals of what live sessions count. What a session moves between the last sample and its end
-// is missed. Safe for concurrent use; the zero value is ready.
+// meter makes rates and totals of what live sessions count. A session is sampled for the last time when it ends.
+// Safe for concurrent use; the zero value is ready.
 type meter struct {
 	mu      sync.Mutex
 	at      time.Time
@@ -118,10 +116,12 @@ type meter struct {
 	rates   control.Rates
 }
 
-// sample takes the sessions' counters.
-func (m *meter) sample(sessions []transfer.SessionInfo, now time.Time) {
+// sample takes the sessions' counters, and returns the sessions. It asks for them under its lock: an older answer that
+// is counted after a newer one would count twice.
+func (m *meter) sample(ask func() []transfer.SessionInfo, now time.Time) []transfer.SessionInfo {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	sessions := ask()
 	next := make(map[string][2]int64, len(sessions))
 	for _, s := range sessions {
 		was := m.last[s.ID]
@@ -138,6 +138,7 @@ func (m *meter) sample(sessions []transfer.SessionInfo, now time.Time) {
 		m.rates = control.Rates{In: float64(m.in-m.since[0]) / d.Seconds(), Out: float64(m.out-m.since[1]) / d.Seconds()}
 		m.at, m.since = now, [2]int64{m.in, m.out}
 	}
+	return sessions
 }
 
 func (m *meter) read() (r control.Rates, in, out int64) {

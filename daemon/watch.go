@@ -33,7 +33,7 @@ func (s *Server) watch(ctx context.Context, last *review) {
 		case <-s.look:
 		}
 		last = s.review(last)
-		s.meter.sample(s.engine.Sessions(), time.Now())
+		s.meter.sample(s.engine.Sessions, time.Now())
 		if s.cfg.Watchdog > 0 {
 			s.notify(notifyAlive)
 		}
