@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"slices"
 	"strings"
@@ -76,7 +77,7 @@ func TestCheckOfABadModule(t *testing.T) {
 	if code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
-	mustContain(t, out, "--- FAIL: made/b TestFail/x", "what is wrong", "undefined: undefined", "test         FAILED", "vet          FAILED")
+	mustContain(t, out, "--- FAIL: made/b TestFail/x", "what is wrong", "undefined: undefined", "test         FAILED ", "vet          FAILED ")
 	// TestFail/x, and the package that does not compile.
 	if got, want := lastLine(out), "3 passed, 2 failed, 2 skipped"; got != want {
 		t.Errorf("last line %q, want %q\n%s", got, want, out)
@@ -140,6 +141,20 @@ func TestUnreachable(t *testing.T) {
 			t.Errorf("%q: %v, want %v", output, got, want)
 		}
 	}
+}
+
+// A step that could not run is not "ok", and not a failure of the code.
+func TestStepThatCouldNotRun(t *testing.T) {
+	var buf bytes.Buffer
+	c := &checker{out: &buf}
+	code := c.runSteps(t.Context(), []step{{"vuln", func(c *checker, _ context.Context) bool {
+		c.loud = append(c.loud, "it did NOT run")
+		return true
+	}}})
+	if code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	mustContain(t, buf.String(), "vuln         NOT RUN", "NOTE: it did NOT run")
 }
 
 func TestChoose(t *testing.T) {

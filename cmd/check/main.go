@@ -48,7 +48,7 @@ type checker struct {
 	vulnDB   string
 
 	tests count
-	loud  []string // what the reader must know although nothing failed
+	loud  []string // of steps that could not run: what the reader must know although nothing failed
 }
 
 // count is of tests.
@@ -117,11 +117,14 @@ func (c *checker) runSteps(ctx context.Context, chosen []step) int {
 	for _, s := range chosen {
 		fmt.Fprintf(c.out, "\n== %s\n", s.name)
 		start := time.Now()
-		word := "ok"
-		if !s.run(c, ctx) || ctx.Err() != nil {
+		word, notes := "ok", len(c.loud)
+		switch {
+		case !s.run(c, ctx) || ctx.Err() != nil:
 			word, failed = "FAILED", true
+		case len(c.loud) > notes:
+			word = "NOT RUN"
 		}
-		line := fmt.Sprintf("%-12s %-6s %6.1f s", s.name, word, time.Since(start).Seconds())
+		line := fmt.Sprintf("%-12s %-7s %6.1f s", s.name, word, time.Since(start).Seconds())
 		fmt.Fprintln(c.out, line)
 		summary = append(summary, line)
 	}

@@ -45,6 +45,57 @@ func TestMemoryBehavesAsTheSystem(t *testing.T) {
 	}
 }
 
+// After any operations: what a crash leaves is a sound tree with what was durable before; and once everything is
+// synced, a crash leaves exactly that.
+func TestWhatIsSyncedSurvives(t *testing.T) {
+	for seed := range uint64(40) {
+		fsys := crashfs.New(seed)
+		rng := rand.New(rand.NewPCG(seed, 0))
+		must(t, durable.WriteFile(fsys, "anchor", []byte("anchor"), 0o644))
+		for range 100 {
+			_, _ = randomStep(fsys, rng)
+		}
+		for crash := range uint64(10) {
+			im := fsys.Image(crash)
+			if got := mustRead(t, im, "anchor"); got != "anchor" {
+				t.Fatalf("seed %d, crash %d: the anchor holds %q", seed, crash, got)
+			}
+			must(t, im.Remove("anchor"))
+			describe(t, im, ".") // fails for what cannot be read
+		}
+		must(t, fsys.Rename("anchor", "a0"))
+		must(t, fsys.RemoveAll("a0"))
+		syncAll(t, fsys, ".")
+		want := describe(t, fsys, ".")
+		for crash := range uint64(10) {
+			if got := describe(t, fsys.Image(crash), "."); got != want {
+				t.Fatalf("seed %d, crash %d: left\n%s\nsynced\n%s", seed, crash, got, want)
+			}
+		}
+	}
+}
+
+// syncAll makes everything beneath name durable.
+func syncAll(t *testing.T, fsys durable.FS, name string) {
+	t.Helper()
+	fi, err := fsys.Lstat(name)
+	must(t, err)
+	switch {
+	case fi.Mode().IsRegular():
+		f, err := durable.OpenRegularFlag(fsys, name, os.O_RDWR)
+		must(t, err)
+		must(t, f.Sync())
+		must(t, f.Close())
+	case fi.IsDir():
+		entries, err := fsys.ReadDir(name)
+		must(t, err)
+		for _, e := range entries {
+			syncAll(t, fsys, name+"/"+e.Name())
+		}
+		must(t, fsys.SyncDir(name))
+	}
+}
+
 // kindOf reduces an error to what a caller may ask of it.
 func kindOf(err error) string {
 	for _, kind := range []error{
