@@ -193,11 +193,16 @@ func message(verb, host string, err error) string {
 }
 
 func engineText(e *transfer.Error, host string) string {
-	if e.Op == "peer" && e.Path == "" && e.Err != nil { // the other side's own words
-		if host == "" {
-			host = "the other side"
+	if e.Op == "peer" && e.Err != nil { // the other side's own words
+		from := "the other side"
+		if host != "" {
+			from = quote(host)
 		}
-		return quote(host) + " answers: " + causeText(e.Err)
+		text := from + " answers: " + causeText(e.Err)
+		if e.Path != "" {
+			text = quote(e.Path) + ": " + text
+		}
+		return text
 	}
 	var parts []string
 	if e.Op != "" {

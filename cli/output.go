@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"time"
 
@@ -252,8 +251,10 @@ const maxFailureLines = 100
 func failureText(e transfer.Event) string {
 	var te *transfer.Error
 	if errors.As(e.Err, &te) && te.Err != nil {
-		text := te.Op + ": " + causeText(te.Err)
-		return strings.TrimPrefix(text, ": ")
+		if te.Op == "" || te.Op == "peer" {
+			return causeText(te.Err)
+		}
+		return te.Op + ": " + causeText(te.Err)
 	}
 	return e.Err.Error()
 }

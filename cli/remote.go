@@ -84,17 +84,14 @@ func (o *output) count(bytes int64) {
 
 // eachPlace runs do for every operand. Where there are several, one that fails does not keep the others from being done.
 func eachPlace(o *output, at []address, do func(address) error) error {
-	if len(at) == 1 {
-		return do(at[0])
-	}
 	failed := 0
 	for _, p := range at {
-		err := do(p)
+		err := named(do(p), p.text)
 		var te *transfer.Error
 		if err == nil {
 			continue
 		}
-		if !errors.As(err, &te) || !isOfOnePlace(te.Kind) {
+		if len(at) == 1 || !errors.As(err, &te) || !isOfOnePlace(te.Kind) {
 			return err
 		}
 		failed++
@@ -104,6 +101,17 @@ func eachPlace(o *output, at []address, do func(address) error) error {
 		return &transfer.Error{Kind: transfer.KindPartial, Err: fmt.Errorf("%d of %d failed", failed, len(at))}
 	}
 	return nil
+}
+
+// named gives an error of the engine the place that it is about, where it has none.
+func named(err error, place string) error {
+	var te *transfer.Error
+	if !errors.As(err, &te) || te.Path != "" {
+		return err
+	}
+	withPlace := *te
+	withPlace.Path = place
+	return &withPlace
 }
 
 func isOfOnePlace(k transfer.Kind) bool {
@@ -406,7 +414,7 @@ func (a *app) mvCommand() *cobra.Command {
 			to.Path = append(slices.Clone(to.Path), from.Path[len(from.Path)-1])
 			to.TrailSlash = false
 		}
-		return r.Rename(ctx, from, to, noClobber)
+		return named(r.Rename(ctx, from, to, noClobber), at[0].text)
 	})
 }
 
