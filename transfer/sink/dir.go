@@ -71,8 +71,8 @@ type Dir struct {
 	keys   map[string]*stageKey // by key, those in use
 	notes  map[string]parkNote  // by directory of the stage
 	lost   map[string]bool      // directories of stages whose failed sync could not be noted in them
-	synced map[string]ancestor // whose entry is durable in the directory above
-	away   map[string]bool // directories that turned out not to take a rename from our stages
+	synced map[string]ancestor  // whose entry is durable in the directory above
+	away   map[string]bool      // directories that turned out not to take a rename from our stages
 }
 
 // stageKey is one (owner, path) in use: who has sem may open, end or replace its Stage.

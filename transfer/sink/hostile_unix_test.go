@@ -306,7 +306,9 @@ func TestLaterVersionIsLeftAlone(t *testing.T) {
 func TestStageTakenAwayUnderneath(t *testing.T) {
 	b := content(1, 2*chunk18)
 	for name, do := range map[string]func(dir string) error{
-		"swapped":   func(dir string) error { return errors.Join(os.Remove(dir+"/data"), os.WriteFile(dir+"/data", b[1:], 0o600)) },
+		"swapped": func(dir string) error {
+			return errors.Join(os.Remove(dir+"/data"), os.WriteFile(dir+"/data", b[1:], 0o600))
+		},
 		"removed":   os.RemoveAll,
 		"truncated": func(dir string) error { return os.Truncate(dir+"/data", 5) },
 		"longer":    func(dir string) error { return os.Truncate(dir+"/data", 5*chunk18) },
