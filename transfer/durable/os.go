@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -52,16 +51,6 @@ func retry(f func() error) error {
 			return err
 		}
 	}
-}
-
-// splitLast cuts name into the directory and a last component that is neither "." nor "..", so that
-// the component can be given to the system together with a handle of the directory.
-func splitLast(op, name string) (dir, base string, err error) {
-	dir, base = Dir(name), name[strings.LastIndexByte(name, '/')+1:]
-	if base == "" || base == "." || base == ".." || strings.IndexByte(base, 0) >= 0 {
-		return "", "", &fs.PathError{Op: op, Path: name, Err: syscall.EINVAL}
-	}
-	return dir, base, nil
 }
 
 func (o *osFS) join(name string) string { return o.path + "/" + name }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,6 +23,16 @@ const (
 
 	openDirectory = unix.O_DIRECTORY
 )
+
+// splitLast cuts name into the directory and a last component that is neither "." nor "..", so that
+// the component can be given to the system together with a handle of the directory.
+func splitLast(op, name string) (dir, base string, err error) {
+	dir, base = Dir(name), name[strings.LastIndexByte(name, '/')+1:]
+	if base == "" || base == "." || base == ".." || strings.IndexByte(base, 0) >= 0 {
+		return "", "", &fs.PathError{Op: op, Path: name, Err: syscall.EINVAL}
+	}
+	return dir, base, nil
+}
 
 // withParent calls f with the descriptor of name's directory, opened inside the root, and the last component.
 func (o *osFS) withParent(op, name string, f func(dirfd int, base string) error) error {
