@@ -196,6 +196,7 @@ func TestEventsAsJSON(t *testing.T) {
 	o.observe(transfer.Event{Kind: transfer.EventRetry, Err: errors.New("lost"), Wait: time.Second, Attempt: 1})
 	o.observe(transfer.Event{Kind: transfer.EventStart, Transport: "quic"})
 	o.observe(transfer.Event{Kind: transfer.EventPlan, Action: "new", Path: "p", Size: 7})
+	o.observe(transfer.Event{Kind: transfer.EventProgress, Time: time.Now(), Bytes: 10}) // too soon for a line of its own
 	if code := o.finish(nil); code != 0 {
 		t.Errorf("exit %d", code)
 	}

@@ -115,9 +115,10 @@ func codeOfKind(k transfer.Kind) int {
 
 // cliError is a failure of this side with its exit code and, where one is known, what to do next.
 type cliError struct {
-	code int
-	err  error
-	hint string // noHint: the text says it all
+	code  int
+	err   error
+	hint  string // noHint: the text says it all
+	local bool   // it is about this machine, so the host is not named
 	// detail is shown on lines of its own below the message: the place of a fault in the configuration.
 	detail string
 }
@@ -176,6 +177,10 @@ func message(verb, host string, err error) string {
 		b.WriteString(" " + verb)
 	}
 	b.WriteString(": ")
+	var ce *cliError
+	if errors.As(err, &ce) && ce.local {
+		host = ""
+	}
 	var te *transfer.Error
 	if errors.As(err, &te) {
 		b.WriteString(engineText(te, host))

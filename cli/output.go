@@ -358,7 +358,7 @@ func (o *output) finish(err error) int {
 	}
 	if o.conn.json {
 		o.startLocked(transfer.Event{Transport: o.res.Transport, Peer: o.res.Peer})
-		if o.last.Kind == transfer.EventProgress {
+		if o.last.Kind == transfer.EventProgress && !o.last.Time.Equal(o.lastJSON) {
 			o.emitLocked(progressJSON(o.last))
 		}
 		if _, werr := o.jsonWriter().Write(o.resultLine(r)); werr != nil && r.Exit == exitOK {

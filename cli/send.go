@@ -88,7 +88,7 @@ func checkSources(src []transfer.Source) error {
 			if errors.As(err, &pe) {
 				err = pe.Err
 			}
-			return &transfer.Error{Op: "open", Path: s.Path, Kind: kind, Err: err}
+			return &cliError{code: codeOfKind(kind), err: &transfer.Error{Op: "open", Path: s.Path, Kind: kind, Err: err}, hint: "nothing was moved", local: true}
 		}
 	}
 	return nil
@@ -268,8 +268,8 @@ func summaryText(did, where string, f *runFlags, res transfer.Result) string {
 	if res.FilesSkipped > 0 {
 		fmt.Fprintf(&b, ", %s unchanged", fileCount(res.FilesSkipped))
 	}
-	if s := res.Duration.Seconds(); s > 0 && res.BytesSent > 0 {
-		fmt.Fprintf(&b, " in %s (%s/s)", timeLeft(max(s, 1)), byteText(int64(float64(res.BytesSent)/s)))
+	if res.Duration >= 100*time.Millisecond && res.BytesSent > 0 { // less tells nothing of the rate
+		fmt.Fprintf(&b, " in %s (%s/s)", res.Duration.Round(100*time.Millisecond), byteText(int64(float64(res.BytesSent)/res.Duration.Seconds())))
 	}
 	if res.Transport != "" {
 		fmt.Fprintf(&b, " over %s", res.Transport)

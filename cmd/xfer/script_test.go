@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 //	foreign                         a server that is no xfer; ADDR and XFER_PORT are where it listens
 //	proxy LIMIT                     all connections through a proxy that goes silent after so many bytes each way
 //	closed                          XFER_PORT is a port where nobody listens
-//	smallfs DIR SIZE                a file system of so many bytes, or skip
+//	smallfs DIR SIZE                a file system of so many bytes; where [mount] is true; again: another size
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
@@ -49,6 +49,12 @@ func TestScript(t *testing.T) {
 			e.Setenv("HOST", "127.0.0.1")
 			e.Values[daemonsKey{}] = map[string]*scriptDaemon{}
 			return nil
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "mount" {
+				return canMount(t), nil
+			}
+			return false, fmt.Errorf("unknown condition %s", cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits, "daemon": cmdDaemon, "stop": cmdStop, "hangup": cmdHangup, "enrol": cmdEnrol, "result": cmdResult,
@@ -161,7 +167,7 @@ func scriptProgram(ts *testscript.TestScript, args ...string) *exec.Cmd {
 //
 //	signal=INT   send it this signal: it must end within 1.5 s
 //	rm=FILE      remove a file
-//	grow=FILE    add to a file every 5 ms, until the end
+//	grow=FILE    add to a file from before the start until the end
 //	run=PROGRAM  run "xfer ..." (words separated by commas) and want the exit code that stands first: run=75,send,a,b:
 //	stop=NAME    stop the daemon
 func cmdAtProgress(ts *testscript.TestScript, neg bool, args []string) {
@@ -174,6 +180,10 @@ func cmdAtProgress(ts *testscript.TestScript, neg bool, args []string) {
 	cmd.Stderr = &stderr
 	watch := &progressWatch{seen: make(chan struct{})}
 	cmd.Stdout = watch
+	if action == "grow" {
+		stop := growing(ts, ts.MkAbs(target))
+		defer stop()
+	}
 	ts.Check(cmd.Start())
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
@@ -197,8 +207,6 @@ func cmdAtProgress(ts *testscript.TestScript, neg bool, args []string) {
 	case "rm":
 		ts.Check(os.Remove(ts.MkAbs(target)))
 	case "grow":
-		stop := growing(ts, ts.MkAbs(target))
-		defer stop()
 	case "stop":
 		cmdStop(ts, false, []string{target})
 	case "run":
@@ -234,7 +242,7 @@ func growing(ts *testscript.TestScript, name string) (stop func()) {
 	quit, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(5 * time.Millisecond)
+		tick := time.NewTicker(500 * time.Microsecond)
 		defer tick.Stop()
 		for {
 			select {
