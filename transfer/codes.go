@@ -138,6 +138,8 @@ func codeOf(err error) (wire.Code, string) {
 			return wire.CodeNotFound, te.Err.Error()
 		case KindProtocol:
 			return wire.CodeProtocol, te.Err.Error()
+		case KindRemoteIO:
+			return wire.CodeIOError, te.Err.Error()
 		}
 	}
 	if errors.As(err, &errno) {

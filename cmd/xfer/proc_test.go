@@ -119,6 +119,7 @@ type server struct {
 	addr string // HOST:PORT
 	logs *logBuffer
 	args []string
+	dir  string // where it is started, "" = here
 }
 
 // logBuffer keeps what the daemon says.
@@ -156,7 +157,12 @@ func startDaemon(t testing.TB, args ...string) *server {
 func (s *server) start(listen string) time.Duration {
 	s.t.Helper()
 	began := time.Now()
-	s.cmd = s.command(append([]string{"daemon", "--listen", listen}, s.args...)...)
+	args := append([]string{"daemon"}, s.args...)
+	if listen != "" {
+		args = append(args, "--listen", listen)
+	}
+	s.cmd = s.command(args...)
+	s.cmd.Dir = s.dir
 	s.cmd.Stderr = s.logs
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
