@@ -103,6 +103,31 @@ func TestAdmissionGivesUp(t *testing.T) {
 	})
 }
 
+// A slot that comes at the very moment at which its waiter gives up is not lost.
+func TestAdmissionGivesUpAtTheLastMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAdmission(1, 1)
+		for range 100 {
+			release, ok := a.try("x")
+			if !ok {
+				t.Fatal("a slot was lost")
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				if release, err := a.acquire(ctx, "x"); err == nil {
+					release()
+				}
+			}()
+			synctest.Wait()
+			cancel()
+			release()
+			<-done
+		}
+	})
+}
+
 func TestAddressKey(t *testing.T) {
 	tcp := func(s string) net.Addr { return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(s)) }
 	for _, tc := range []struct {

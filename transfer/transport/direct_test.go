@@ -3,8 +3,12 @@ package transport
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"errors"
 	"io"
 	"net"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,18 +64,50 @@ func TestLastWordsSurviveUnreadInput(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				words := bytes.Repeat([]byte("no room"), 1000)
-				if _, err := s.Write(words); err != nil {
-					t.Fatal(err)
-				}
-				server.Close(1, "no room")
+				words := bytes.Repeat([]byte("no room "), 64<<10) // more than the client's kernel takes at once
+				written := make(chan error, 1)
+				go func() {
+					_, err := s.Write(words)
+					server.Close(1, "no room")
+					written <- err
+				}()
 				time.Sleep(50 * time.Millisecond) // late
 				c.Write(make([]byte, 10<<10))     // and still talking; it may or may not fail
 				if got, err := io.ReadAll(c); err != nil || !bytes.Equal(got, words) {
 					t.Fatalf("got %d of %d bytes, %v", len(got), len(words), err)
 				}
+				if err := <-written; err != nil {
+					t.Fatal(err)
+				}
 			}
 		})
+	}
+}
+
+// A refused client that goes on talking sees our alert and then the end, no reset: there are systems where a reset
+// takes with it what the client has not read yet.
+func TestRefusalIsNoReset(t *testing.T) {
+	id := newIdentity(t)
+	ls, err := Listen("127.0.0.1:0", []Kind{TCP}, crypto.ServerTLS(id, nil), ListenOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ls[0].Close()
+	raw := mustDial(t, ls[0].Addr().String())
+	cfg := crypto.ClientTLS(newIdentity(t), id.ID())
+	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &tls.Certificate{}, nil }
+	c := tls.Client(raw, cfg)
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		if _, err := c.Write(make([]byte, 10<<10)); err != nil {
+			t.Fatalf("still talking: %v", err)
+		}
+	}
+	raw.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if alert, err := io.ReadAll(raw); err != nil || len(alert) == 0 {
+		t.Errorf("read %d bytes, %v", len(alert), err)
 	}
 }
 
@@ -192,4 +228,60 @@ func TestVirtualTime(t *testing.T) {
 			t.Errorf("closing took %v", d-24*time.Hour)
 		}
 	})
+}
+
+// mute is a net.Conn that can still be read when writing to it fails.
+type mute struct {
+	net.Conn
+	on atomic.Bool
+}
+
+func (m *mute) Write(p []byte) (int, error) {
+	if m.on.Load() {
+		return 0, syscall.EPIPE
+	}
+	return m.Conn.Write(p)
+}
+
+// A failed write looks for the reason; what it finds besides is not lost for the reader.
+func TestFailedWriteLosesNothing(t *testing.T) {
+	id := newIdentity(t)
+	a, b := net.Pipe()
+	m := &mute{Conn: a}
+	served := make(chan error, 1)
+	go func() {
+		c, err := NewTCPConn(context.Background(), b, crypto.ServerTLS(id, nil), true)
+		if err != nil {
+			served <- err
+			return
+		}
+		s, err := c.AcceptStream(context.Background())
+		if err == nil {
+			_, err = s.Write([]byte("no room"))
+		}
+		c.Close(0, "")
+		<-c.Done()
+		served <- err
+	}()
+	client, err := NewTCPConn(context.Background(), m, crypto.ClientTLS(newIdentity(t), id.ID()), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := client.OpenStream(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.on.Store(true)
+	var ne *NetError
+	if _, err := c.Write([]byte("hello")); !errors.As(err, &ne) || !errors.Is(err, syscall.EPIPE) {
+		t.Fatalf("write: %v", err)
+	}
+	if got, err := io.ReadAll(c); string(got) != "no room" || err != nil {
+		t.Fatalf("read %q, %v", got, err)
+	}
+	client.Close(0, "")
+	<-client.Done()
+	if err := <-served; err != nil {
+		t.Fatal(err)
+	}
 }
