@@ -47,9 +47,6 @@ func parseHeader(b *[HeaderLen]byte) (Header, error) {
 	if h.Flags != 0 {
 		return h, errf(CodeProtocol, "%v with flags %#02x", h.Type, h.Flags)
 	}
-	if h.Length == 0 {
-		return h, errf(CodeProtocol, "%v without a body", h.Type)
-	}
 	return h, checkID(h.Type, h.ID)
 }
 

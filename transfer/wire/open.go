@@ -64,13 +64,9 @@ func (m Open) check() error {
 	if m.Compare == CompareRoot && m.RootHash == nil {
 		return errf(CodeProtocol, "a comparison of roots without a root")
 	}
-	if m.Size != UnknownSize {
-		if m.Size > MaxFileSize {
-			return errf(CodeLimit, "a file of %d bytes, the limit is %d", m.Size, uint64(MaxFileSize))
-		}
-		if m.ChunkLog2 <= MaxChunkLog2 && m.Size > MaxChunks<<m.ChunkLog2 {
-			return errf(CodeLimit, "a file of more than %d chunks", MaxChunks)
-		}
+	// With the largest chunks this is MaxFileSize.
+	if limit := uint64(MaxChunks) << min(m.ChunkLog2, MaxChunkLog2); m.Size != UnknownSize && m.Size > limit {
+		return errf(CodeLimit, "a file of %d bytes with chunks of 2^%d, at most %d", m.Size, m.ChunkLog2, limit)
 	}
 	return checkLabel(m.Root)
 }

@@ -89,3 +89,13 @@ func TestPathDoesNotChange(t *testing.T) {
 		t.Error("the root is not known as such")
 	}
 }
+
+// UnmarshalCBOR stands by itself: what is no array of byte strings is refused, not read as one.
+func TestPathRefusesOtherForms(t *testing.T) {
+	for _, s := range []string{"", "\x00", "\xa0", "\xf4", "\x42\x58\xff", "\x43\x41a\x41", "\x62\x41a", "\x81\x61a", "\x81\x81\x06", "\x81", "\x81\x42a", "\x80\x00", "\x9f\xff"} {
+		var p Path
+		if err := p.UnmarshalCBOR([]byte(s)); err == nil {
+			t.Errorf("%x: %q", s, p)
+		}
+	}
+}

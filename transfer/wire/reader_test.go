@@ -199,8 +199,8 @@ func TestReaderMisuse(t *testing.T) {
 	if err != nil || h.Type != TDone {
 		t.Fatalf("after misuse: %v, %v", h, err)
 	}
-	if _, err := r.Data(h, buf); err == nil {
-		t.Error("Data of DONE: no error")
+	if _, err := r.Data(h, buf); err == nil || errors.As(err, &p) {
+		t.Errorf("Data of DONE: %v", err)
 	}
 	if _, err := r.Next(); err != io.EOF {
 		t.Errorf("at the end: %v", err)

@@ -42,14 +42,8 @@ func readHead(b []byte) (head, error) {
 	if h.arg < 24 {
 		return h, nil
 	}
-	if h.arg == 31 {
-		return head{}, errf(CodeProtocol, "indefinite length")
-	}
 	if h.arg > 27 {
-		return head{}, errf(CodeProtocol, "reserved head %#02x", b[0])
-	}
-	if h.major == majorSimple {
-		return head{}, errf(CodeProtocol, "a float or an unknown simple value")
+		return head{}, errf(CodeProtocol, "head %#02x: reserved, or an indefinite length", b[0])
 	}
 	size := 1 << (h.arg - 24)
 	if len(b) < 1+size {
@@ -118,7 +112,7 @@ func skipItem(b []byte, depth int) ([]byte, error) {
 		return nil, errf(CodeProtocol, "a tag")
 	case majorSimple:
 		if h.arg != cborFalse && h.arg != cborTrue {
-			return nil, errf(CodeProtocol, "a simple value other than false and true")
+			return nil, errf(CodeProtocol, "a float, or a simple value other than false and true")
 		}
 	}
 	return b, nil

@@ -1,0 +1,54 @@
+package wire
+
+import "testing"
+
+// The passes over a body refuse these by themselves: nothing is left to the decoder behind them, which might take them,
+// and nothing is allocated for them.
+func TestPassesStandAlone(t *testing.T) {
+	for _, v := range readVectors(t) {
+		if v.typ == "stream" || v.typ == "DATA" || v.expect != "PROTOCOL" {
+			continue
+		}
+		s := specs[typeByName(t, v.typ)]
+		if s.checkBody(v.hex) != nil {
+			continue
+		}
+		// What is left are rules of the message itself. They hold before sending as well.
+		m, err := s.decode(v.hex)
+		if err == nil {
+			t.Errorf("%s: taken", v.name)
+		}
+		if m == nil && v.name != "hashlist.txt: 31 bytes" && v.name != "hashlist.txt: 65 bytes" {
+			t.Errorf("%s: refused only by the decoder: %v", v.name, err)
+		}
+	}
+}
+
+// What a hostile body costs is bounded by its length, also when it declares much.
+func TestRefusalAllocatesLittle(t *testing.T) {
+	for _, v := range readVectors(t) {
+		if v.typ == "stream" || v.typ == "DATA" || v.expect == "ok" {
+			continue
+		}
+		typ := typeByName(t, v.typ)
+		if n, limit := allocated(func() { _, _ = Decode(typ, v.hex) }), uint64(16<<10+8*len(v.hex)); n > limit {
+			t.Errorf("%s: %d bytes allocated for %d, want at most %d", v.name, n, len(v.hex), limit)
+		}
+	}
+}
+
+// The most that a body of the largest size can make us allocate.
+func TestLargestBodiesAllocateBoundedly(t *testing.T) {
+	m := Entries{}
+	for i := range MaxEntries {
+		m.Entries = append(m.Entries, Entry{Name: string([]byte{'0' + byte(i>>9), '0' + byte(i>>6&7), '0' + byte(i>>3&7), '0' + byte(i&7)}), Kind: KindFile})
+	}
+	body := mustEncode(t, m)
+	if n := allocated(func() {
+		if _, err := Decode(TEntries, body); err != nil {
+			t.Error(err)
+		}
+	}); n > uint64(30*len(body)) {
+		t.Errorf("%d bytes allocated for %d", n, len(body))
+	}
+}
