@@ -19,11 +19,8 @@ import (
 	"xfer/transfer/wire"
 )
 
-// checkTask is one local entry to be compared, or one directory at the server to be looked through for more.
-type checkTask struct {
-	local sendTask
-	list  bool
-}
+// checkTask is one local entry to be compared.
+type checkTask struct{ local sendTask }
 
 type checker struct {
 	*run[*checkTask]

@@ -26,7 +26,6 @@ type getTask struct {
 	mtime  int64
 	size   int64
 	link   string
-	meta   bool
 
 	fresh   bool
 	resumed bool

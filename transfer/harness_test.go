@@ -44,7 +44,6 @@ type host struct {
 	rights sink.Rights
 	addr   string
 
-	mu     sync.Mutex
 	srv    *Server
 	dir    *sink.Dir
 	cancel context.CancelFunc

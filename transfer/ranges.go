@@ -31,15 +31,6 @@ func (c *chunkSet) add(i int64) bool {
 	return true
 }
 
-func (c *chunkSet) remove(i int64) bool {
-	if !c.has(i) {
-		return false
-	}
-	c.bits[i>>6] &^= 1 << (i & 63)
-	c.count--
-	return true
-}
-
 // toRanges makes the sorted, joined ranges of chunk numbers; list is sorted in place.
 func toRanges(list []int64) wire.Ranges {
 	slices.Sort(list)

@@ -103,12 +103,11 @@ func (f *recvFile) begin(o wire.Open) {
 	acc, err := f.accept(f.s.ctx, o, f.stillBusy)
 	f.mu.Lock()
 	f.busy = false
-	if err == nil && f.ended {
-		err = f.s.lost()
+	if err == nil && f.ended { // meanwhile the sender gave up, or the session ended
+		f.mu.Unlock()
 		if acc.land != nil {
 			_ = acc.land.Park()
 		}
-		f.mu.Unlock()
 		return
 	}
 	if err == nil {

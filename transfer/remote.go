@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"io"
 	"sync"
@@ -452,10 +451,4 @@ func (p *pipeLanding) Publish(_ context.Context, c sink.Commit) ([]byte, error) 
 		return nil, sink.ErrRootMismatch
 	}
 	return c.Sign(sink.Published{Root: root, Size: c.Size, Time: time.Now()})
-}
-
-// newTransferID makes a random one.
-func newTransferID() (id wire.TransferID, err error) {
-	_, err = rand.Read(id[:])
-	return id, err
 }

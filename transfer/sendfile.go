@@ -24,7 +24,6 @@ type sendFile struct {
 	onSent    func(bytes int64)       // payload written
 	verify    bool                    // compare what the receiver had with the source
 	onOpened  func(st wire.OpenState) // may be nil
-	stop      func() error            // the run's context
 
 	opened  chan wire.Opened
 	hashes  chan wire.HashList
