@@ -62,12 +62,12 @@ func (s *Stage) claim(chunk, offset int64) (*ChunkWriter, error) {
 	}
 	defer s.mu.Unlock()
 	limit := s.chunkLimit(chunk)
-	held := s.held.has(chunk)
+	held := limit > 0 && s.held.has(chunk)
 	most := s.parts[chunk]
 	if held {
 		most = limit
 	}
-	if limit == 0 || offset < 0 || offset > most {
+	if limit == 0 || offset < 0 || offset > most { // guard: a number of a peer
 		return nil, fmt.Errorf("claim chunk %d at %d: %w", chunk, offset, ErrRange)
 	}
 	w := &ChunkWriter{s: s, chunk: chunk, start: chunk * s.chunkSize, limit: limit, dup: held}

@@ -265,7 +265,7 @@ func FuzzPath(f *testing.F) {
 			return
 		}
 		name := p.String()
-		if name != s || filepath.Clean(name) != name || filepath.IsAbs(name) || strings.HasPrefix(name, "..") || strings.IndexByte(name, 0) >= 0 ||
+		if name != s || filepath.Clean(name) != name || !filepath.IsLocal(name) || strings.IndexByte(name, 0) >= 0 ||
 			len(name) > 4096 {
 			t.Fatalf("%q became %q", s, name)
 		}

@@ -459,7 +459,9 @@ func (s *Stage) rehash(ctx context.Context) (bad bitset, err error) {
 		return true, nil
 	})
 	close(chunks)
-	wg.Wait()
+	ended := make(chan struct{})
+	go func() { wg.Wait(); close(ended) }()
+	_ = busyWait(ended, s.spec.Busy)
 	return bad, err
 }
 
