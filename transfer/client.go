@@ -24,6 +24,8 @@ type Client struct {
 	Agent    string           // program and version, told to the peer
 	Observe  func(Event)      // may be nil
 	Options  Options
+
+	onDurable func(bytes int64) // for tests
 }
 
 // Options of a Client's runs. The zero value is good, but for RetryFor: 0 means a single try.

@@ -431,6 +431,7 @@ func (s *sender) file(ctx context.Context, cs *clientSession, t *sendTask, dst w
 		}
 	}
 	f.onSent = s.m.sent
+	f.onDurable = s.c.onDurable
 	f.onOpened = func(st wire.OpenState) {
 		if st == wire.StateNew || st == wire.StatePartial || st == wire.StateChanged {
 			if s.c.Options.Streams > 0 || src.Size() < 0 || src.Size() > 1<<20 {

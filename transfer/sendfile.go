@@ -23,6 +23,7 @@ type sendFile struct {
 	onResumed func(bytes int64)       // it had before
 	onSent    func(bytes int64)       // payload written
 	verify    bool                    // compare what the receiver had with the source
+	onDurable func(bytes int64)       // called durable by the receiver; may be nil
 	onOpened  func(st wire.OpenState) // may be nil
 
 	opened  chan wire.Opened
@@ -451,6 +452,12 @@ func offer[T any](ch chan T, m T) {
 }
 
 func (f *sendFile) takeAck(m wire.Ack) error {
+	if f.onDurable != nil && !f.isPipe() && f.total > 0 {
+		for _, r := range m.Durable {
+			n := int64(min(r.Start+r.Count, uint64(f.total))) - int64(min(r.Start, uint64(f.total)))
+			f.onDurable(n << f.log2)
+		}
+	}
 	var bytes int64
 	var list []int64
 	f.mu.Lock()
