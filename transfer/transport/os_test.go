@@ -1,5 +1,0 @@
-package transport
-
-import "runtime"
-
-const linux = runtime.GOOS == "linux"
