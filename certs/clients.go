@@ -22,9 +22,13 @@ type Client struct {
 	Added       time.Time
 }
 
+// DefaultRoot as the root of a Grant is the daemon's default root, whatever it is called: an invitation may be made before
+// anybody knows.
+const DefaultRoot = "@default"
+
 // Grant is what a client may do in one root. Rights are words such as put or append; none = nothing.
 type Grant struct {
-	Root   string
+	Root   string // its name, or DefaultRoot
 	Rights []string
 }
 

@@ -44,7 +44,7 @@ func (s *Store) checkGrants(grants []Grant) error {
 	}
 	seen := make(map[string]bool, len(grants))
 	for _, g := range grants {
-		if err := CheckName(g.Root); err != nil {
+		if err := CheckName(g.Root); err != nil && g.Root != DefaultRoot {
 			return fmt.Errorf("root: %w", err)
 		}
 		if seen[g.Root] {

@@ -10,9 +10,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"xfer/certs"
 	"xfer/daemon"
 	"xfer/daemon/control"
 	"xfer/transfer/transport"
@@ -203,7 +205,11 @@ func (a *app) serve(ctx context.Context, o *output, f *daemonFlags, hangup <-cha
 	if err != nil {
 		return err
 	}
-	for _, dir := range []string{p.state, filepath.Dir(p.socket)} {
+	dirs := []string{p.state, filepath.Dir(p.socket)}
+	if inbox := filepath.Join(p.state, inboxRoot); c.Roots[0].Path == inbox {
+		dirs = append(dirs, inbox) // other roots that are missing are worth a warning: their disk may be
+	}
+	for _, dir := range dirs {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return localIO(err)
 		}
@@ -220,7 +226,7 @@ func (a *app) serve(ctx context.Context, o *output, f *daemonFlags, hangup <-cha
 	}
 	server, err := daemon.New(c, s)
 	if err != nil {
-		return daemonError(err)
+		return newDaemonError(err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -258,28 +264,27 @@ func (a *app) reload(server *daemon.Server, f *daemonFlags, p places, log *slog.
 	}
 	if err != nil {
 		log.Error("reload: the old configuration stays in force", "error", clean(err.Error()))
-		return
 	}
-	log.Info("reloaded")
 }
 
-// daemonError gives what keeps a daemon from running its exit code.
-func daemonError(err error) error {
-	var ce *cliError
-	if errors.As(err, &ce) {
-		return err
-	}
-	if errors.Is(err, control.ErrRunning) {
-		return failf(exitLocked, "stop it first, or set XFER_HOME to a directory for this one", "%v", err)
-	}
-	if errors.Is(err, os.ErrPermission) || errors.Is(err, os.ErrNotExist) {
+// newDaemonError gives what is wrong with a daemon's configuration, keys or roots its exit code.
+func newDaemonError(err error) error {
+	var perm *certs.PermError
+	var file *certs.FileError
+	var errno syscall.Errno
+	switch {
+	case errors.As(err, &perm), errors.As(err, &file):
+		return storeError(err)
+	case errors.As(err, &errno), errors.Is(err, os.ErrPermission), errors.Is(err, os.ErrNotExist):
 		return localIO(err)
 	}
-	var serr interface{ Unwrap() error }
-	if errors.As(err, &serr) {
-		if e := storeError(err); exitCodeOf(e) == exitLocalIO {
-			return e
-		}
+	return &cliError{code: exitUsage, err: err}
+}
+
+// daemonError gives what ended a daemon its exit code.
+func daemonError(err error) error {
+	if errors.Is(err, control.ErrRunning) {
+		return failf(exitLocked, "stop it first, or set XFER_HOME to a directory for this one", "%v", err)
 	}
 	return err
 }

@@ -138,12 +138,13 @@ func (a *app) knownRoots(ctx context.Context, f *connFlags, p places) (names []s
 	return nil, "", nil
 }
 
-// defaultRootName is the root of an invitation that names none.
+// defaultRootName is the root of an invitation that names none: the first one, or the daemon's default root, whatever it
+// will be called.
 func defaultRootName(known []string) string {
 	if len(known) > 0 {
 		return known[0]
 	}
-	return inboxRoot
+	return certs.DefaultRoot
 }
 
 func (a *app) enrollCommand() *cobra.Command {

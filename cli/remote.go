@@ -80,6 +80,7 @@ func (o *output) count(bytes int64) {
 	defer o.mu.Unlock()
 	o.res.Files++
 	o.res.Bytes += bytes
+	o.hasRes = true
 }
 
 // eachPlace runs do for every operand. Where there are several, one that fails does not keep the others from being done.

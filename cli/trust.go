@@ -50,11 +50,7 @@ func rightsOf(grants []certs.Grant) map[string][]string {
 func rightsText(grants []certs.Grant) string {
 	var parts []string
 	for _, g := range grants {
-		name := g.Root
-		if name == "" {
-			name = "(default root)"
-		}
-		parts = append(parts, name+"="+strings.Join(g.Rights, ","))
+		parts = append(parts, g.Root+"="+strings.Join(g.Rights, ","))
 	}
 	return strings.Join(parts, " ")
 }

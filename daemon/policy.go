@@ -106,8 +106,11 @@ type granted struct {
 // resolve returns what c may do in which of list, in the order of list. Default deny: roots that are not served, empty
 // rights, and words that are not understood grant nothing; bad tells of the last.
 func resolve(c certs.Client, list []named) (got []granted, bad error) {
-	for _, n := range list {
+	for at, n := range list {
 		i := slices.IndexFunc(c.Roots, func(g certs.Grant) bool { return g.Root == n.name })
+		if i < 0 && at == 0 {
+			i = slices.IndexFunc(c.Roots, func(g certs.Grant) bool { return g.Root == certs.DefaultRoot })
+		}
 		if i < 0 || len(c.Roots[i].Rights) == 0 {
 			continue
 		}

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 //
 //	exits CODE PROGRAM ARGS...      run it and want this exit code; stdout and stderr can be looked at afterwards
 //	daemon NAME [FLAGS...]          start a daemon at home in $WORK/NAME; ADDR and XFER_PORT are where it listens
-//	stop NAME [SIGNAL]              end it (by SIGTERM), and want exit 0
+//	halt NAME [SIGNAL]              end it (by SIGTERM), and want exit 0
 //	hangup NAME                     send it SIGHUP
 //	enrol NAME [INVITE FLAGS...]    make the client known to that daemon
 //	result KEY=VALUE...             what the last line of stdout says; also KEY>N, KEY<N, and KEY=[] for an empty list
@@ -57,7 +57,7 @@ func TestScript(t *testing.T) {
 			return false, fmt.Errorf("unknown condition %s", cond)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": cmdExits, "daemon": cmdDaemon, "stop": cmdStop, "hangup": cmdHangup, "enrol": cmdEnrol, "result": cmdResult,
+			"exits": cmdExits, "daemon": cmdDaemon, "halt": cmdStop, "hangup": cmdHangup, "enrol": cmdEnrol, "result": cmdResult,
 			"printable": cmdPrintable, "atprogress": cmdAtProgress, "mkrandom": cmdMkrandom, "mkodd": cmdMkodd,
 			"sametree": cmdSametree, "foreign": cmdForeign, "proxy": cmdProxy, "closed": cmdClosed, "smallfs": cmdSmallfs,
 		},
@@ -169,7 +169,7 @@ func scriptProgram(ts *testscript.TestScript, args ...string) *exec.Cmd {
 //	rm=FILE      remove a file
 //	grow=FILE    add to a file from before the start until the end
 //	run=PROGRAM  run "xfer ..." (words separated by commas) and want the exit code that stands first: run=75,send,a,b:
-//	stop=NAME    stop the daemon
+//	halt=NAME    end the daemon
 func cmdAtProgress(ts *testscript.TestScript, neg bool, args []string) {
 	wantArgs(ts, neg, args, 3, "atprogress ACTION CODE ARGS...")
 	action, target, _ := strings.Cut(args[0], "=")
@@ -207,7 +207,7 @@ func cmdAtProgress(ts *testscript.TestScript, neg bool, args []string) {
 	case "rm":
 		ts.Check(os.Remove(ts.MkAbs(target)))
 	case "grow":
-	case "stop":
+	case "halt":
 		cmdStop(ts, false, []string{target})
 	case "run":
 		words := strings.Split(target, ",")

@@ -146,7 +146,7 @@ func daemonOf(ts *testscript.TestScript, name string) *scriptDaemon {
 }
 
 func cmdStop(ts *testscript.TestScript, neg bool, args []string) {
-	wantArgs(ts, neg, args, 1, "stop NAME [SIGNAL]")
+	wantArgs(ts, neg, args, 1, "halt NAME [SIGNAL]")
 	d := daemonOf(ts, args[0])
 	sig := os.Signal(syscall.SIGTERM)
 	if len(args) > 1 {
@@ -345,7 +345,7 @@ func cmdProxy(ts *testscript.TestScript, neg bool, args []string) {
 			}
 			io.Copy(io.Discard, src) // silence, but the connection stays
 		}
-		wg.Go(func() { pipe(s, c) })
+		wg.Go(func() { pipe(s, c); s.Close() })
 		pipe(c, s)
 		wg.Wait()
 	})
