@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -21,23 +20,10 @@ import (
 
 // The tests here run the program as a user does: a process for the daemon, one for each command, a home for each side.
 
-var buildOnce = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "xfer-test-")
-	if err != nil {
-		return "", err
-	}
-	name := filepath.Join(dir, "xfer")
-	out, err := exec.Command("go", "build", "-o", name, ".").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return name, nil
-})
-
-// builtProgram is the built command.
+// builtProgram is the command: TestMain put it into PATH.
 func builtProgram(t testing.TB) string {
 	t.Helper()
-	name, err := buildOnce()
+	name, err := exec.LookPath("xfer")
 	if err != nil {
 		t.Fatal(err)
 	}
