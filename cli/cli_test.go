@@ -75,8 +75,12 @@ func lastResult(t *testing.T, stdout string) jsonResult {
 	t.Helper()
 	lines := strings.Split(strings.TrimSuffix(stdout, "\n"), "\n")
 	for _, line := range lines {
-		if !json.Valid([]byte(line)) {
-			t.Fatalf("%q is not JSON", line)
+		var e struct{ Event, Time string }
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("%q is not JSON: %v", line, err)
+		}
+		if _, err := time.Parse(time.RFC3339Nano, e.Time); e.Event == "" || err != nil {
+			t.Errorf("%s: event %q, %v", line, e.Event, err)
 		}
 	}
 	last := lines[len(lines)-1]
@@ -246,6 +250,29 @@ func TestQuietIsQuiet(t *testing.T) {
 	o.setSummary("done")
 	if code := o.finish(nil); code != 0 || stdout.Len()+stderr.Len() > 0 {
 		t.Errorf("exit %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+}
+
+// One environment for the daemon of a container and the commands beside it.
+func TestEnvironmentThatIsAlsoTheDaemons(t *testing.T) {
+	var out, errs bytes.Buffer
+	env := map[string]string{"XFER_HOME": t.TempDir(), "XFER_ROOT": "data=/srv/data", "XFER_TRANSPORT": "tcp,quic", "XFER_QUEUE": "0"}
+	run := func(args ...string) int {
+		out.Reset()
+		errs.Reset()
+		return Main(context.Background(), Env{Args: args, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(k string) string { return env[k] }})
+	}
+	if code := run("invite", "--name", "a"); code != 0 {
+		t.Errorf("invite: exit %d, %s", code, &errs)
+	}
+	if code := run("trust", "ls"); code != 0 || !strings.Contains(out.String(), "data=all") {
+		t.Errorf("trust ls: exit %d, %s", code, &out)
+	}
+	if code := run("send", os.Args[0], "nas:"); code != exitTrust {
+		t.Errorf("send: exit %d, %s", code, &errs)
+	}
+	if code := run("send", os.Args[0], "nas:", "--transport", "tcp,quic"); code != exitUsage {
+		t.Errorf("send --transport tcp,quic: exit %d, %s", code, &errs)
 	}
 }
 

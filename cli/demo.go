@@ -63,6 +63,7 @@ type demo struct {
 
 type jsonStep struct {
 	Event string `json:"event"`
+	Time  string `json:"time"`
 	Step  string `json:"step"`
 	Text  string `json:"text"`
 }
@@ -70,7 +71,7 @@ type jsonStep struct {
 func (d *demo) tell(step, format string, args ...any) {
 	text := clean(fmt.Sprintf(format, args...))
 	if d.o.json() {
-		d.o.emit(jsonStep{"step", step, text})
+		d.o.emit(jsonStep{"step", stamp(time.Now()), step, text})
 		return
 	}
 	d.step++

@@ -22,6 +22,7 @@ import (
 // finding is one check of the doctor.
 type finding struct {
 	Event  string `json:"event"`
+	Time   string `json:"time"`
 	Check  string `json:"check"`
 	State  string `json:"state"` // ok, note, bad
 	Text   string `json:"text"`
@@ -72,7 +73,7 @@ type doctor struct {
 
 func (d *doctor) report(list ...finding) (goOn bool) {
 	for _, x := range list {
-		x.Event, x.Text, x.Fix = "check", clean(x.Text), clean(x.Fix)
+		x.Event, x.Time, x.Text, x.Fix = "check", stamp(time.Now()), clean(x.Text), clean(x.Fix)
 		if d.o.json() {
 			d.o.emit(x)
 		} else {

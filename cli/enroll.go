@@ -54,6 +54,11 @@ replaced or removed), write-only (append, and nothing can be read or listed).`,
 		if err := checkRights(splitWords(rights)); err != nil {
 			return usagef("--rights: %v", err)
 		}
+		if !cmd.Flags().Changed("root") { // XFER_ROOT is also the daemon's NAME=DIR
+			for i, r := range roots {
+				roots[i], _, _ = strings.Cut(r, "=")
+			}
+		}
 		for _, r := range roots {
 			if err := certs.CheckName(r); err != nil {
 				return usagef("--root: %v", err)

@@ -273,7 +273,10 @@ func nextStep(verb string, code int, host string, err error) string {
 	case exitProtocol:
 		return "compare xfer version on both sides, and the port"
 	case exitInterrupted:
-		return "what had arrived is kept: the same command goes on"
+		if verb == "send" || verb == "get" {
+			return "what had arrived is kept: the same command goes on"
+		}
+		return "run it again"
 	case exitPartial:
 		return "see to these files and run the same command again"
 	case exitSourceChanged:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -34,6 +35,7 @@ func (a *app) explainCommand() *cobra.Command {
 			if f.json {
 				type item struct {
 					Event     string `json:"event"`
+					Time      string `json:"time"`
 					Code      int    `json:"code"`
 					Class     string `json:"class"`
 					Meaning   string `json:"meaning"`
@@ -41,7 +43,7 @@ func (a *app) explainCommand() *cobra.Command {
 					Next      string `json:"next"`
 				}
 				for _, e := range lines {
-					o.emit(item{"code", e.code, e.class, e.meaning, e.retryable, e.next})
+					o.emit(item{"code", stamp(time.Now()), e.code, e.class, e.meaning, e.retryable, e.next})
 				}
 				return nil
 			}

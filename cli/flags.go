@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -129,9 +130,14 @@ type laterFlag struct {
 // laterValue refuses whatever it is given.
 type laterValue struct{ name string }
 
-func (v laterValue) String() string   { return "" }
-func (v laterValue) Type() string     { return "string" }
-func (v laterValue) Set(string) error { return notBuilt("--" + v.name) }
+func (v laterValue) String() string { return "" }
+func (v laterValue) Type() string   { return "string" }
+func (v laterValue) Set(s string) error {
+	if s == "false" || s == "0" {
+		return nil // switched off is what it is
+	}
+	return notBuilt("--" + v.name)
+}
 
 func notBuilt(what string) error {
 	return &cliError{code: exitUsage, err: fmt.Errorf("%s is not built yet", what), hint: noHint}
@@ -172,6 +178,9 @@ func (f *connFlags) environment(env *Env) error {
 		value := env.Getenv(name)
 		if value == "" || fl.Name == "help" || first != nil {
 			return
+		}
+		if fl.Name == "transport" && slices.Contains([]string{"tcp,quic", "quic,tcp"}, value) {
+			value = "auto" // what a daemon on the same machine is told
 		}
 		var err error
 		if many, ok := fl.Value.(pflag.SliceValue); ok {

@@ -78,11 +78,11 @@ func (p *barProgress) update(e transfer.Event) {
 			progressbar.OptionUseANSICodes(true),
 		)
 	}
-	p.bar.Describe(progressText(e))
 	if total > 0 {
 		// One short of the total: a full bar would be left standing by the library.
 		p.bar.Set64(min(max(e.Bytes, 0), total-1))
 	}
+	p.bar.Describe(amountText(e)) // paints
 }
 
 func (p *barProgress) clear() {
@@ -94,10 +94,17 @@ func (p *barProgress) clear() {
 
 // progressText is the state of a run in words: no names, so nothing to quote.
 func progressText(e transfer.Event) string {
+	if e.BytesTotal <= 0 {
+		return amountText(e)
+	}
+	return fmt.Sprintf("%d%%, %s", min(100, int64(float64(e.Bytes)*100/float64(e.BytesTotal))), amountText(e))
+}
+
+// amountText is progressText without the percentage.
+func amountText(e transfer.Event) string {
 	var parts []string
 	if e.BytesTotal > 0 {
-		parts = append(parts, fmt.Sprintf("%d%%", min(100, int64(float64(e.Bytes)*100/float64(e.BytesTotal)))),
-			byteText(e.Bytes)+" of "+byteText(e.BytesTotal))
+		parts = append(parts, byteText(e.Bytes)+" of "+byteText(e.BytesTotal))
 	} else {
 		parts = append(parts, byteText(e.Bytes))
 	}

@@ -83,7 +83,7 @@ func TestBarSurvivesOddTotals(t *testing.T) {
 	} {
 		b.Reset()
 		p.update(e)
-		if e.BytesTotal > 0 && !strings.Contains(b.String(), progressText(e)) {
+		if e.BytesTotal > 0 && !strings.Contains(b.String(), amountText(e)) {
 			t.Errorf("%+v shows %q", e, &b)
 		}
 		if strings.Contains(b.String(), "\n") {

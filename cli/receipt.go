@@ -84,6 +84,7 @@ func readReceipts(stdin io.Reader, name string) ([]transfer.Receipt, error) {
 
 type jsonReceipt struct {
 	Event string `json:"event"`
+	Time  string `json:"time"`
 	jsonPath
 	Hash       string `json:"hash"`
 	Bytes      int64  `json:"bytes"`
@@ -95,7 +96,7 @@ type jsonReceipt struct {
 func showReceipts(o *output, list []transfer.Receipt) error {
 	for _, r := range list {
 		if o.json() {
-			o.emit(jsonReceipt{"file", pathJSON(r.Path), r.Root.String(), r.Size, stamp(r.Time), r.Durability, crypto.PeerIDOfSPKI(r.Signer()).String()})
+			o.emit(jsonReceipt{"file", stamp(time.Now()), pathJSON(r.Path), r.Root.String(), r.Size, stamp(r.Time), r.Durability, crypto.PeerIDOfSPKI(r.Signer()).String()})
 			o.count(r.Size)
 			continue
 		}

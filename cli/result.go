@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"xfer/transfer"
@@ -132,8 +134,31 @@ func keepFile(name string, data []byte) error {
 	return nil
 }
 
+// marshalLine returns v as one line of JSON. What could harm a terminal (C1 and bidirectional controls, which JSON
+// allows in strings) is escaped: it stands nowhere but in strings.
 func marshalLine(v any) []byte {
 	data, err := json.Marshal(v)
 	must(err)
+	if strings.IndexFunc(string(data), unprintable) >= 0 {
+		data = escapeJSON(data)
+	}
 	return append(data, '\n')
+}
+
+func escapeJSON(data []byte) []byte {
+	safe := make([]byte, 0, len(data)+64)
+	for len(data) > 0 {
+		r, n := utf8.DecodeRune(data)
+		switch {
+		case !unprintable(r):
+			safe = append(safe, data[:n]...)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			safe = fmt.Appendf(safe, `\u%04x\u%04x`, high, low)
+		default:
+			safe = fmt.Appendf(safe, `\u%04x`, r)
+		}
+		data = data[n:]
+	}
+	return safe
 }

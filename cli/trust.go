@@ -30,6 +30,7 @@ func (a *app) trustCommand() *cobra.Command {
 
 type jsonTrust struct {
 	Event   string              `json:"event"`
+	Time    string              `json:"time"`
 	Kind    string              `json:"kind"` // server, client, invitation
 	Address string              `json:"address,omitempty"`
 	Name    string              `json:"name"`
@@ -103,6 +104,7 @@ func (a *app) trustLsCommand() *cobra.Command {
 				return o.print(text.String())
 			}
 			for _, e := range list {
+				e.Time = stamp(time.Now())
 				o.emit(e)
 			}
 			return nil
