@@ -44,7 +44,7 @@ Where they differ it lists "differs NAME", "missing NAME" (not there) and "extra
 			return err
 		}
 		return a.prepare(cmd, f, dst.host, func(ctx context.Context, o *output) error {
-			o.report = report
+			o.setReport(report)
 			p, t, err := a.locate(f, &dst)
 			if err != nil {
 				return err
@@ -64,7 +64,7 @@ Where they differ it lists "differs NAME", "missing NAME" (not there) and "extra
 			res, err := c.Check(ctx, args[0], dst.at)
 			o.setResult(res)
 			if err == nil {
-				o.summary = fmt.Sprintf("xfer: %s, %s: the same here and at %s", fileCount(res.Files), byteText(res.Bytes), dst.text)
+				o.setSummary(fmt.Sprintf("xfer: %s, %s: the same here and at %s", fileCount(res.Files), byteText(res.Bytes), quote(dst.text)))
 			}
 			return err
 		})

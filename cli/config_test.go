@@ -200,6 +200,50 @@ func TestWhereAHostIs(t *testing.T) {
 	}
 }
 
+func TestFamilyAndAddressMustAgree(t *testing.T) {
+	for _, c := range []struct {
+		host, flag string
+		ok         bool
+	}{{"[::1]:a", "-4", false}, {"127.0.0.1:a", "-6", false}, {"[::1]:a", "-6", true}, {"127.0.0.1:a", "-4", true}, {"nas:a", "-6", true}} {
+		_, _, err := settled(t, nil, nil, c.host, c.flag)
+		if (err == nil) != c.ok {
+			t.Errorf("%s %s: %v", c.flag, c.host, err)
+		}
+	}
+	if _, _, err := settled(t, nil, nil, "nas:", "-4", "-6"); exitCodeOf(err) != exitUsage {
+		t.Errorf("-4 -6: %v", err)
+	}
+}
+
+func TestBatch(t *testing.T) {
+	terminal, pipe := Env{StdinTerminal: true, StderrTerminal: true}, Env{}
+	for _, c := range []struct {
+		name  string
+		env   Env
+		vars  map[string]string
+		file  []string
+		args  []string
+		batch bool
+		retry time.Duration
+	}{
+		{name: "a person", env: terminal, retry: 15 * time.Minute},
+		{name: "stdin alone is a pipe", env: Env{StderrTerminal: true}, retry: 15 * time.Minute},
+		{name: "nobody watches", env: pipe, batch: true, retry: 15 * time.Minute},
+		{name: "--batch", env: terminal, args: []string{"-B"}, batch: true, retry: 24 * time.Hour},
+		{name: "--batch with a patience", env: pipe, args: []string{"--batch", "--retry-for", "5"}, batch: true, retry: 5 * time.Second},
+		{name: "XFER_BATCH", env: terminal, vars: map[string]string{"XFER_BATCH": "1"}, batch: true, retry: 24 * time.Hour},
+		{name: "patience of the configuration", env: terminal, file: []string{"retry_for = 7\n"}, args: []string{"-B"}, batch: true, retry: 7 * time.Second},
+	} {
+		f, _, err := settled(t, c.vars, c.file, "nas:", c.args...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := f.settleBatch(&c.env); got != c.batch || f.retryFor.d != c.retry {
+			t.Errorf("%s: batch %v, patience %v, want %v, %v", c.name, got, f.retryFor.d, c.batch, c.retry)
+		}
+	}
+}
+
 func TestPlaces(t *testing.T) {
 	get := func(env map[string]string) places {
 		t.Helper()

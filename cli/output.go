@@ -327,6 +327,20 @@ func (o *output) resultLine(r jsonResult) []byte {
 	return marshalLine(all)
 }
 
+// setSummary says what to print at the end of a good run.
+func (o *output) setSummary(s string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.summary = s
+}
+
+// setReport says where to keep the result object.
+func (o *output) setReport(name string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.report = name
+}
+
 // finish prints the result once and returns the exit code. Nothing is printed after it, whoever is still running.
 func (o *output) finish(err error) int {
 	o.mu.Lock()

@@ -149,12 +149,6 @@ func (a *app) verifyReceipts(o *output, list []transfer.Receipt) error {
 	return nil
 }
 
-func (o *output) setSummary(s string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.summary = s
-}
-
 // knownSigners are the keys whose receipts count, with what to call them.
 func (a *app) knownSigners() (map[crypto.PeerID]string, error) {
 	p, err := findPlaces(&a.env)

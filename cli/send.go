@@ -133,9 +133,18 @@ func (a *app) prepareRun(cmd *cobra.Command, f *runFlags, r *run) error {
 // batchRetryFor is the patience of an explicit --batch.
 const batchRetryFor = 24 * time.Hour
 
+// settleBatch tells whether this run is a batch: asked for, or implied where nobody watches. Only who asks for it has the longer
+// patience.
+func (f *runFlags) settleBatch(env *Env) bool {
+	if f.batch && !f.given("retry-for") {
+		f.retryFor.d = batchRetryFor
+	}
+	return f.batch || !env.StdinTerminal && !env.StderrTerminal
+}
+
 // runTransfer does a send or get: configuration, lock, client, result, receipt.
 func (a *app) runTransfer(ctx context.Context, o *output, f *runFlags, r *run) error {
-	o.report = f.report
+	o.setReport(f.report)
 	p, err := findPlaces(&a.env)
 	if err != nil {
 		return err
@@ -151,10 +160,7 @@ func (a *app) runTransfer(ctx context.Context, o *output, f *runFlags, r *run) e
 	if f.compress.s == "on" {
 		return notBuilt("--compress on")
 	}
-	if f.batch && !f.given("retry-for") {
-		f.retryFor.d = batchRetryFor
-	}
-	batch := f.batch || !a.env.StdinTerminal && !a.env.StderrTerminal
+	batch := f.settleBatch(&a.env)
 	o.noteUser(r.addr)
 	if r.check != nil {
 		if err := r.check(); err != nil {
@@ -199,7 +205,7 @@ func (a *app) runTransfer(ctx context.Context, o *output, f *runFlags, r *run) e
 		}
 	}
 	if err == nil {
-		o.summary = summaryText(r.did, r.where, f, res)
+		o.setSummary(summaryText(r.did, r.where, f, res))
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -76,6 +77,9 @@ func (f *connFlags) settle(configs []*config, addr *address) (target, error) {
 	}
 	if f.ipv4 && f.ipv6 {
 		return t, usagef("-4 and -6 exclude each other")
+	}
+	if ip, err := netip.ParseAddr(t.host); err == nil && (f.ipv4 && !ip.Unmap().Is4() || f.ipv6 && ip.Unmap().Is4()) {
+		return t, usagef("%s is not an address of the family that -4 or -6 asks for", ip)
 	}
 	if t.port == 0 {
 		t.port = f.port.n

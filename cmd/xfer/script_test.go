@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) {
 // testscript's commands there are:
 //
 //	exits CODE PROGRAM ARGS...      run it and want this exit code; stdout and stderr can be looked at afterwards
-//	daemon NAME [FLAGS...]          start a daemon at home in $WORK/NAME; ADDR and XFER_PORT are where it listens
+//	daemon NAME [FLAGS...]          start a daemon at home in $WORK/NAME; ADDR and XFER_PORT are where it listens, PORT6 on [::1]
 //	halt NAME [SIGNAL]              end it (by SIGTERM), and want exit 0
 //	hangup NAME                     send it SIGHUP
 //	enrol NAME [INVITE FLAGS...]    make the client known to that daemon
@@ -51,8 +52,15 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Condition: func(cond string) (bool, error) {
-			if cond == "mount" {
+			switch cond {
+			case "mount":
 				return canMount(t), nil
+			case "ipv6":
+				l, err := net.Listen("tcp", "[::1]:0")
+				if err == nil {
+					l.Close()
+				}
+				return err == nil, nil
 			}
 			return false, fmt.Errorf("unknown condition %s", cond)
 		},

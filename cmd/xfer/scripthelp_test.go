@@ -126,7 +126,13 @@ func cmdDaemon(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("ready line %q; %s", line, d.log)
 	}
 	ts.Value(daemonsKey{}).(map[string]*scriptDaemon)[home] = d
-	setAddr(ts, fields[0])
+	listen := strings.Split(fields[0], ",")
+	for _, addr := range listen[1:] {
+		if port, ok := strings.CutPrefix(addr, "[::1]:"); ok {
+			ts.Setenv("PORT6", port)
+		}
+	}
+	setAddr(ts, listen[0])
 	fmt.Fprint(ts.Stdout(), line)
 }
 
