@@ -263,6 +263,9 @@ func nextStep(verb string, code int, host string, err error) string {
 		}
 	case exitRefused:
 		if transfer.KindOf(err) == transfer.KindExists {
+			if verb == "rm" {
+				return "nothing was removed; -r removes a directory with all that is in it"
+			}
 			return "nothing was replaced"
 		}
 		return "see your rights: xfer ls " + at + ":/"
