@@ -121,7 +121,7 @@ func transferFlags(cmd *cobra.Command) *runFlags {
 	return f
 }
 
-// laterFlag is a flag of CLI.md that a later release will have.
+// laterFlag is a flag that a later release will have.
 type laterFlag struct {
 	name, short string
 	value       bool // takes a value
