@@ -59,7 +59,12 @@ func (d *dispatcher) remove(f *sendFile) {
 	d.cond.Broadcast()
 }
 
-func (d *dispatcher) wakeAll() { d.cond.Broadcast() }
+// wakeAll lets the streams look again. The lock is taken so that nobody is between looking and waiting.
+func (d *dispatcher) wakeAll() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cond.Broadcast()
+}
 
 func (d *dispatcher) release(bytes int64) {
 	d.mu.Lock()
@@ -104,6 +109,13 @@ func (d *dispatcher) dropStream(st *stream) {
 	}
 	d.mu.Unlock()
 	d.cond.Broadcast()
+}
+
+// forget is called when nobody asks for st any more.
+func (d *dispatcher) forget(st *stream) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.dropped, st)
 }
 
 // sendLoop sends chunks on st until the stream or the session ends.

@@ -465,6 +465,10 @@ func (f *sendFile) takeAck(m wire.Ack) error {
 		if !covers(m.Received, uint64(i)) {
 			continue
 		}
+		if !f.known.has(i) { // its last piece, with the CV that the root is made of, has not been written
+			f.mu.Unlock()
+			return protocolError("ACK of chunk %d, which was not sent", i)
+		}
 		delete(f.inflight, i)
 		bytes += fl.length
 		f.acked.add(i)
@@ -551,8 +555,13 @@ func (f *sendFile) sendChunk(st *stream, w work, b *sendBuffer) error {
 			return nil
 		default:
 		}
+		if f.isAcked(w.chunk) {
+			return nil // what another stream carried arrived; a pipe has forgotten it
+		}
 		if err := f.src.ReadAt(p, base+off); err != nil {
-			f.fail(err)
+			if !f.isAcked(w.chunk) {
+				f.fail(err)
+			}
 			return nil
 		}
 		_, _ = h.Write(p)
@@ -597,6 +606,12 @@ func (f *sendFile) sendChunk(st *stream, w work, b *sendBuffer) error {
 		f.sentOne()
 	}
 	return nil
+}
+
+func (f *sendFile) isAcked(chunk int64) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.acked.has(chunk)
 }
 
 // sentOne lets the COMMIT follow the only chunk at once: both are on the control stream, in this order.

@@ -553,6 +553,7 @@ func (s *session) addStream(ts transport.Stream, conn transport.Conn, r *wire.Re
 	st.close()
 	s.disp.dropStream(st)
 	<-done
+	s.disp.forget(st)
 	s.mu.Lock()
 	delete(s.streams, st)
 	s.mu.Unlock()
