@@ -117,13 +117,6 @@ func TestProtocolCDDL(t *testing.T) {
 	for _, typ := range allTypes() {
 		collect(specs[typ].shape)
 	}
-	if out := os.Getenv("XFER_CDDL"); out != "" {
-		var b strings.Builder
-		for name, rule := range rules {
-			fmt.Fprintf(&b, "%s\n%s\x00", name, rule)
-		}
-		_ = os.WriteFile(out, []byte(b.String()), 0o600)
-	}
 	var doc string
 	for _, block := range fenced(readProtocol(t), "cddl") {
 		doc += "\n" + block

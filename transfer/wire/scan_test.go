@@ -52,3 +52,18 @@ func TestLargestBodiesAllocateBoundedly(t *testing.T) {
 		t.Errorf("%d bytes allocated for %d", n, len(body))
 	}
 }
+
+// An error says where it is.
+func TestErrorsSayWhere(t *testing.T) {
+	for want, body := range map[string]string{
+		"HELLO: key 2 (Agent): zero, so it must be left out (PROTOCOL)": "\xa2\x01\x81\x00\x02\x60",
+		"HELLO: without key 1 (Versions) (PROTOCOL)":                    "\xa1\x02\x61a",
+		"HELLO: key 3 is not known (UNSUPPORTED)":                       "\xa2\x01\x81\x00\x03\x00",
+		"HELLO: 1 bytes behind the body (PROTOCOL)":                     "\xa1\x01\x81\x00\x00",
+		"HELLO: versions do not ascend (PROTOCOL)":                      "\xa1\x01\x82\x00\x00",
+	} {
+		if _, err := Decode(THello, []byte(body)); err == nil || err.Error() != want {
+			t.Errorf("%x: got %v, want %s", body, err, want)
+		}
+	}
+}
