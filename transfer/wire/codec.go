@@ -14,6 +14,9 @@ type checked interface {
 	check() error
 }
 
+// normalizer is a message that can be the same in two forms after decoding, when keys were ignored.
+type normalizer interface{ normalize() }
+
 // spec is how the body of one message is checked and decoded.
 type spec struct {
 	shape  *shape
@@ -72,6 +75,9 @@ func specOf[T checked]() spec {
 		var m T
 		if err := decMode.Unmarshal(body, &m); err != nil {
 			return nil, err
+		}
+		if n, ok := any(&m).(normalizer); ok {
+			n.normalize()
 		}
 		return m, m.check()
 	}}

@@ -12,3 +12,5 @@ type Commit struct {
 func (Commit) Type() Type { return TCommit }
 
 func (Commit) check() error { return nil }
+
+func (m *Commit) normalize() { m.Meta = m.Meta.orNil() }

@@ -16,6 +16,14 @@ type metaBody struct {
 // IsZero tells whether m says nothing; it is then left out of a message.
 func (m Meta) IsZero() bool { return !m.HasMode && !m.HasMTime }
 
+// orNil returns nil for metadata that says nothing, as when all its keys were ignored: so there is one form of it.
+func (m *Meta) orNil() *Meta {
+	if m == nil || m.IsZero() {
+		return nil
+	}
+	return m
+}
+
 // MarshalCBOR encodes m as a map of what is said.
 func (m Meta) MarshalCBOR() ([]byte, error) {
 	var b metaBody

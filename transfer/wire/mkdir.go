@@ -13,3 +13,5 @@ type Mkdir struct {
 func (Mkdir) Type() Type { return TMkdir }
 
 func (m Mkdir) check() error { return checkLabel(m.Root) }
+
+func (m *Mkdir) normalize() { m.Meta = m.Meta.orNil() }

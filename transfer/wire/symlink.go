@@ -42,3 +42,5 @@ func (m Symlink) check() error {
 	}
 	return checkLabel(m.Root)
 }
+
+func (m *Symlink) normalize() { m.Meta = m.Meta.orNil() }
