@@ -67,6 +67,9 @@ func (k *checker) all(src string, dst Address) error {
 	root := &sendRoot{fs: fsys}
 	err = k.with(func(cs *clientSession) error {
 		st, err := cs.stat(k.ctx, dst, false)
+		if KindOf(err) == KindNotFound && isPeer(err) {
+			return cs.rootThere(dst, err) // all of it is missing, which the tasks will say
+		}
 		if err != nil {
 			return err
 		}
@@ -75,7 +78,7 @@ func (k *checker) all(src string, dst Address) error {
 		}
 		return nil
 	})
-	if err != nil && KindOf(err) != KindNotFound {
+	if err != nil {
 		return err
 	}
 	if !info.IsDir() {

@@ -224,6 +224,19 @@ func (cs *clientSession) stat(ctx context.Context, a Address, root bool) (stated
 	return stated{s.Entry, s.RootHash}, nil
 }
 
+// rootThere is nil where a is in a root that we have: then what was not found is the name in it, and not the root.
+func (cs *clientSession) rootThere(a Address, notFound error) error {
+	if a.Root == "" {
+		return nil
+	}
+	for _, r := range cs.welcome.Roots {
+		if r.Name == a.Root {
+			return nil
+		}
+	}
+	return notFound
+}
+
 func (cs *clientSession) list(ctx context.Context, a Address, after []byte) (wire.Entries, error) {
 	p, err := wire.NewPath(a.Path...)
 	if err != nil {

@@ -414,6 +414,9 @@ func TestCheckFindsDifferences(t *testing.T) {
 	if _, err := c.Check(context.Background(), src, addrOf("tree")); err != nil {
 		t.Fatalf("equal trees: %v", err)
 	}
+	if _, err := c.Check(context.Background(), src, Address{Root: "none", Path: []string{"tree"}}); KindOf(err) != KindNotFound {
+		t.Errorf("a root that is not there: %v", err)
+	}
 	data := randomBytes(10, 1000)
 	data[5]++
 	mustWrite(t, h.path("tree/sub/deeper/file"), data, 0o644)
