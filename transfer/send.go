@@ -62,6 +62,7 @@ type sender struct {
 	mu    sync.Mutex
 	dirs  []*sendTask
 	roots []*sendRoot
+	pipes []*pipeSource
 }
 
 // Send sends sources to dst and returns when all of them are published there, verified and durable as
@@ -123,26 +124,13 @@ func (s *sender) resolve() (into bool, err error) {
 		case KindNotFound, KindDenied: // new, or nobody may know: then it is the name
 			var pe *PeerError
 			if errors.As(err, &pe) {
-				return s.rootThere(cs, err)
+				return cs.rootThere(s.dst, err)
 			}
 		}
 		into = err == nil && e.entry.Kind == wire.Kind(sink.Directory)
 		return err
 	})
 	return into, err
-}
-
-// rootThere tells a name that is not there from a root that is not there.
-func (s *sender) rootThere(cs *clientSession, err error) error {
-	if s.dst.Root == "" {
-		return nil
-	}
-	for _, r := range cs.welcome.Roots {
-		if r.Name == s.dst.Root {
-			return nil
-		}
-	}
-	return err
 }
 
 // walk makes tasks of one source.
@@ -226,6 +214,9 @@ func (s *sender) walkStdin(ctx context.Context, src Source, into bool) {
 		return
 	}
 	p := newPipeSource(src.Stdin, id)
+	s.mu.Lock()
+	s.pipes = append(s.pipes, p)
+	s.mu.Unlock()
 	go p.read() // ends with the stream, or stays in its last read until the process ends
 	s.m.found(0)
 	s.add(ctx, &sendTask{kind: sink.File, dst: dst, shown: "-", pipe: p})
@@ -246,6 +237,9 @@ func (s *sender) open(dir string) (*sendRoot, error) {
 func (s *sender) closeRoots() {
 	for _, r := range s.roots {
 		_ = r.fs.Close()
+	}
+	for _, p := range s.pipes {
+		_ = p.Close()
 	}
 }
 

@@ -43,7 +43,6 @@ type sendFile struct {
 	known    chunkSet    // which of cvs are set
 	isReady  bool
 	nacks    int
-	pipeRoot crypto.Digest // of a pipe that turns out to be one chunk
 }
 
 type int64span struct{ start, count int64 }
@@ -136,6 +135,9 @@ func (f *sendFile) steps(ctx context.Context, open wire.Open) (outcome, error) {
 	if f.onOpened != nil {
 		f.onOpened(opened.State)
 	}
+	if err := f.checkOpened(open, opened); err != nil {
+		return outcome{}, err
+	}
 	switch opened.State {
 	case wire.StateSame, wire.StateDone:
 		return outcome{state: opened.State, receipt: opened.Receipt, size: f.src.Size()}, nil
@@ -158,19 +160,68 @@ func (f *sendFile) steps(ctx context.Context, open wire.Open) (outcome, error) {
 	}
 	f.s.disp.add(f)
 	f.check()
-	select {
-	case <-f.ready:
-	case <-f.failed:
-		return outcome{}, f.failure()
-	case <-ctx.Done():
-		return outcome{}, context.Cause(ctx)
-	case <-f.s.ctx.Done():
-		return outcome{}, f.s.lost()
+	if err := f.untilReady(ctx); err != nil {
+		return outcome{}, err
 	}
 	if err := f.src.Changed(); err != nil {
 		return outcome{}, err
 	}
 	return f.commit(ctx, opened.State, f.root())
+}
+
+// checkOpened sees that an answer that ends the transfer at once fits what was asked.
+func (f *sendFile) checkOpened(open wire.Open, o wire.Opened) error {
+	compared := open.Compare != wire.CompareNone || f.s.server // a client compares as it likes
+	switch o.State {
+	case wire.StateSame:
+		if !compared || open.Size == wire.UnknownSize {
+			return protocolError("OPENED says that the file is there, which was not asked")
+		}
+		if r := o.Receipt; r != nil && (r.Size != open.Size || open.RootHash != nil && r.RootHash != *open.RootHash) {
+			return &Error{Op: "open", Kind: KindVerify, Err: errors.New("the receipt is for other content")}
+		}
+	case wire.StateExists:
+		if open.Size == wire.UnknownSize {
+			return protocolError("OPENED wants to compare a file of unknown size")
+		}
+	case wire.StateDone:
+		if o.Receipt.Transfer != open.Transfer || f.src.Size() < 0 {
+			return &Error{Op: "open", Kind: KindVerify, Err: errors.New("the receipt is for another transfer")}
+		}
+		if o.Receipt.Size != uint64(f.src.Size()) || open.RootHash != nil && o.Receipt.RootHash != *open.RootHash {
+			return fmt.Errorf("another version of it has arrived: %w", errSourceChanged)
+		}
+	}
+	return nil
+}
+
+// untilReady waits until all is sent.
+func (f *sendFile) untilReady(ctx context.Context) error {
+	t := time.NewTicker(100 * time.Millisecond)
+	defer t.Stop()
+	for {
+		select {
+		case <-f.ready:
+			return nil
+		case <-f.failed:
+			return f.failure()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-f.s.ctx.Done():
+			return f.s.lost()
+		case <-t.C:
+			if f.starves() { // it is not the peer that we wait for
+				f.s.progress.Store(time.Now().UnixNano())
+			}
+		}
+	}
+}
+
+// starves tells whether all is sent that was read so far of a pipe.
+func (f *sendFile) starves() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.total < 0 && len(f.todo) == 0 && len(f.inflight) == 0
 }
 
 func (f *sendFile) commit(ctx context.Context, st wire.OpenState, root crypto.Digest) (outcome, error) {
@@ -219,9 +270,9 @@ func (f *sendFile) failure() error {
 // asked for, and fills todo with the rest.
 func (f *sendFile) resume(ctx context.Context, o wire.Opened) error {
 	limit := f.total
-	pipe := f.isPipe()
+	stream, pipe := f.src.(*pipeSource)
 	if pipe {
-		limit = 1 << 24
+		limit = stream.chunksRead()
 	}
 	var have chunkSet
 	for _, r := range o.Have {
@@ -231,6 +282,9 @@ func (f *sendFile) resume(ctx context.Context, o wire.Opened) error {
 		for i := r.Start; i < r.Start+r.Count; i++ {
 			have.add(int64(i))
 		}
+	}
+	if pipe && !stream.covered(&have) {
+		return errPipeLost
 	}
 	for _, p := range o.Parts {
 		c := int64(p.Chunk)
@@ -351,9 +405,10 @@ func (f *sendFile) root() crypto.Digest {
 	switch {
 	case f.total == 0:
 		return crypto.EmptyRoot
-	case f.total == 1 && f.isPipe():
-		return f.pipeRoot
 	case f.total == 1:
+		if pipe, ok := f.src.(*pipeSource); ok {
+			return pipe.firstRoot()
+		}
 		return crypto.Digest(f.cvs[0])
 	}
 	return crypto.RootOf(uint64(f.total), func(i uint64) crypto.CV { return f.cvs[i] })
@@ -576,9 +631,6 @@ func (f *sendFile) sendChunk(st *stream, w work, b *sendBuffer) error {
 			copy(b.b[wire.DataHeaderLen+piece:], cv[:])
 			f.mu.Lock()
 			f.setCV(w.chunk, cv)
-			if f.isPipe() && w.chunk == 0 {
-				f.pipeRoot = h.Root()
-			}
 			f.mu.Unlock()
 		}
 		wire.AppendDataHeader(b.b[:0], f.id, flags, uint64(w.chunk), uint32(off), uint32(w.length), uint32(piece))

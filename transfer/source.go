@@ -117,6 +117,7 @@ type pipeSource struct {
 	closed bool
 	grow   func(chunk int64, end bool) // tells the sendFile of the attempt
 	next   int64
+	root   crypto.Digest // of the first chunk alone: the stream's, if it has no other
 	err    error
 }
 
@@ -143,7 +144,16 @@ func (p *pipeSource) read() {
 		n, err := io.ReadFull(p.r, buf)
 		total += int64(n)
 		end := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		var root crypto.Digest
+		if i == 0 {
+			h := crypto.NewHasher()
+			_, _ = h.Write(buf[:n])
+			root = h.Sum()
+		}
 		p.mu.Lock()
+		if i == 0 {
+			p.root = root
+		}
 		if n > 0 {
 			p.chunks[i] = buf[:n:n]
 			p.next++
@@ -199,10 +209,39 @@ func (p *pipeSource) ReadAt(b []byte, off int64) error {
 	c, ok := p.chunks[off>>p.log2]
 	in := off & (1<<p.log2 - 1)
 	if !ok || in+int64(len(b)) > int64(len(c)) {
-		return errors.New("the receiver lost a part of the stream that was sent and can not be read again")
+		return errPipeLost
 	}
 	copy(b, c[in:])
 	return nil
+}
+
+// errPipeLost ends the transfer of a stream for good.
+var errPipeLost = &Error{Op: "send", Path: "-", Kind: KindRemoteIO, Err: errors.New("the receiver lost a part of the stream that was sent and can not be read again")}
+
+// chunksRead is how many chunks were read so far.
+func (p *pipeSource) chunksRead() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.next
+}
+
+// covered tells whether each chunk that was read is in have or still here: then the rest can be sent.
+func (p *pipeSource) covered(have *chunkSet) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.next {
+		if _, here := p.chunks[i]; !here && !have.has(i) {
+			return false
+		}
+	}
+	return true
+}
+
+// firstRoot is the hash of the stream, where it is one chunk.
+func (p *pipeSource) firstRoot() crypto.Digest {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.root
 }
 
 func (p *pipeSource) lenOf(chunk int64) int64 {
