@@ -77,6 +77,11 @@ func TestMkdir(t *testing.T) {
 	if err := v.Mkdir(mustPath(t, "a", "b"), true, true, m); err != nil {
 		t.Error("again, and that is fine:", err)
 	}
+	for i := range uint64(10) {
+		if _, err := f.Image(i).Lstat("a/b"); err != nil {
+			t.Fatal("not durable:", err)
+		}
+	}
 	if e, err := v.Stat(mustPath(t, "a", "b")); err != nil || e.Kind != Directory || e.Mode != 0o750 || !e.MTime.Equal(when) || e.Name != "b" {
 		t.Errorf("%+v %v", e, err)
 	}
