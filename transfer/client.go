@@ -183,8 +183,8 @@ func (cs *clientSession) watch() {
 		select {
 		case <-cs.ctx.Done():
 			return
-		case now := <-t.C:
-			if cs.disp.waiting.Load() > 0 && cs.blocked.Load() == 0 && now.UnixNano()-cs.progress.Load() > int64(limit) {
+		case <-t.C:
+			if cs.disp.waiting.Load() > 0 && cs.blocked.Load() == 0 && cs.now()-cs.progress.Load() > int64(limit) {
 				cs.cancel(&Error{Op: "wait for the peer", Kind: KindStalled, Err: fmt.Errorf("no progress for %v", limit)})
 				return
 			}

@@ -145,7 +145,7 @@ func (f *recvFile) begin(o wire.Open) {
 
 func (f *recvFile) stillBusy() {
 	f.s.send(f.id, wire.Ack{})
-	f.s.progress.Store(time.Now().UnixNano())
+	f.s.alive()
 }
 
 // take takes a message of the sender for this transfer.
@@ -209,7 +209,7 @@ func (s *session) takeData(st *stream, id uint32, d wire.Data) error {
 	if last {
 		st.cur = nil
 	}
-	s.progress.Store(time.Now().UnixNano())
+	s.alive()
 	if cur.w == nil {
 		return nil // of a transfer that has ended, or a chunk that another stream took over
 	}

@@ -274,7 +274,6 @@ func (cs *clientSession) getTo(ctx context.Context, a Address, p *pipeLanding) e
 		return &Error{Op: "name", Kind: KindUsage, Err: err}
 	}
 	f := &recvFile{s: cs.session, id: cs.handle(true)}
-	p.attach(cs.session)
 	f.accept = func(_ context.Context, o wire.Open, _ func()) (accepted, error) { return p.accept(o) }
 	f.receiptOf = func(o wire.Open, pub sink.Published) (wire.Receipt, error) {
 		return receiver{identity: cs.c.Identity}.receipt(o, pub)
@@ -324,7 +323,6 @@ type pipeLanding struct {
 	w io.Writer
 
 	mu    sync.Mutex
-	s     *session
 	open  *wire.Open
 	next  int64 // chunks written
 	bytes int64
@@ -334,12 +332,6 @@ type pipeLanding struct {
 }
 
 func newPipeLanding(w io.Writer) *pipeLanding { return &pipeLanding{w: w} }
-
-func (p *pipeLanding) attach(s *session) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.s = s
-}
 
 func (p *pipeLanding) written() int64 {
 	p.mu.Lock()
@@ -409,12 +401,7 @@ func (c *pipeChunk) Finish(cv crypto.CV) (bool, error) {
 	if got != want {
 		return false, sink.ErrChunkBad
 	}
-	s := p.s
-	s.blocked.Add(1) // a slow reader of our output is nobody's stall
 	n, err := p.w.Write(p.buf)
-	s.heard.Store(time.Now().UnixNano())
-	s.progress.Store(time.Now().UnixNano())
-	s.blocked.Add(-1)
 	p.bytes += int64(n)
 	if err != nil {
 		p.err = &Error{Op: "write", Path: "-", Kind: KindLocalIO, Err: err}

@@ -43,6 +43,8 @@ type sendFile struct {
 	known    chunkSet    // which of cvs are set
 	isReady  bool
 	nacks    int
+
+	told time.Time // of the last sign of life; run alone uses it
 }
 
 type int64span struct{ start, count int64 }
@@ -142,7 +144,7 @@ func (f *sendFile) steps(ctx context.Context, open wire.Open) (outcome, error) {
 	case wire.StateSame, wire.StateDone:
 		return outcome{state: opened.State, receipt: opened.Receipt, size: f.src.Size()}, nil
 	case wire.StateExists:
-		root, err := hashSource(f.src, func() error { f.s.progress.Store(time.Now().UnixNano()); return ctx.Err() })
+		root, err := hashSource(f.src, func() error { f.atWork(); return ctx.Err() })
 		if err != nil {
 			return outcome{}, err
 		}
@@ -211,7 +213,7 @@ func (f *sendFile) untilReady(ctx context.Context) error {
 			return f.s.lost()
 		case <-t.C:
 			if f.starves() { // it is not the peer that we wait for
-				f.s.progress.Store(time.Now().UnixNano())
+				f.s.alive()
 			}
 		}
 	}
@@ -351,6 +353,15 @@ func (f *sendFile) resume(ctx context.Context, o wire.Opened) error {
 	return nil
 }
 
+// atWork is called while a source is read that is not being sent. A client has no other sign of life from us meanwhile.
+func (f *sendFile) atWork() {
+	f.s.alive()
+	if f.s.server && time.Since(f.told) >= busyEvery {
+		f.told = time.Now()
+		f.s.send(f.id, wire.Ack{})
+	}
+}
+
 // compare re-reads the chunks that the receiver has and compares their hashes.
 func (f *sendFile) compare(ctx context.Context, have *chunkSet) error {
 	h := crypto.NewChunkHasher()
@@ -362,10 +373,10 @@ func (f *sendFile) compare(ctx context.Context, have *chunkSet) error {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		f.s.progress.Store(time.Now().UnixNano())
 		n := chunkLen(f.src.Size(), f.log2, i)
 		h.Reset(uint64(i), f.log2)
 		for off := int64(0); off < n; {
+			f.atWork()
 			p := b.payload(int(min(n-off, wire.MaxPayload)))
 			if err := f.src.ReadAt(p, i<<f.log2+off); err != nil {
 				return err
@@ -649,6 +660,7 @@ func (f *sendFile) sendChunk(st *stream, w work, b *sendBuffer) error {
 		if err != nil {
 			return err
 		}
+		s.alive() // as far as buffers go: one that does not take it in the end blocks the next
 		s.bytesOut.Add(piece)
 		f.onSent(piece)
 		flags = 0

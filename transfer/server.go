@@ -215,7 +215,9 @@ func (s *Server) hello(ctx context.Context, c transport.Conn, st transport.Strea
 		return err
 	}
 	defer s.memory.Add(-streamMemory)
-	ss := &serverSession{session: newSession(ctx, c, st, true, s.log()), srv: s, grant: grant, peer: c.Peer(), since: time.Now()}
+	// The session does not end with ctx by itself: the peer is told why before.
+	ss := &serverSession{session: newSession(context.WithoutCancel(ctx), c, st, true, s.log()), srv: s, grant: grant, peer: c.Peer(), since: time.Now()}
+	defer ss.cancel(nil)
 	if _, err := rand.Read(ss.id[:]); err != nil {
 		return err
 	}
@@ -254,6 +256,7 @@ func (s *Server) hello(ctx context.Context, c transport.Conn, st transport.Strea
 		} else {
 			ss.send(0, wire.Bye{Reason: "the server is going down"})
 		}
+		ss.cancel(context.Cause(ctx))
 	})
 	defer stop()
 	err = ss.run(r)

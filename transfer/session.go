@@ -52,8 +52,9 @@ type session struct {
 	nextNo  uint64
 	closed  bool
 
-	progress  atomic.Int64 // unix ns of the last sign of work from the peer
-	heard     atomic.Int64 // unix ns of the last frame
+	began     time.Time    // with a monotonic clock: the wall clock may jump
+	progress  atomic.Int64 // ns since began, of the last sign of work from the peer
+	heard     atomic.Int64 // ns since began, of the last frame
 	bytesIn   atomic.Int64
 	bytesOut  atomic.Int64
 	blocked   atomic.Int64 // readers that wait for somebody here, not for the peer
@@ -100,14 +101,33 @@ func newSession(ctx context.Context, conn transport.Conn, ctl transport.Stream, 
 		replies: map[uint32]chan wire.Message{},
 		nextNo:  1,
 		nextID:  2,
+		began:   time.Now(),
 	}
 	s.disp = newDispatcher(s)
 	s.ctl = newStream(ctl, nil, 0)
 	s.streams[s.ctl] = struct{}{}
-	now := time.Now().UnixNano()
-	s.progress.Store(now)
-	s.heard.Store(now)
 	return s
+}
+
+// now is the time since the session began, in ns.
+func (s *session) now() int64 { return int64(time.Since(s.began)) }
+
+// alive notes a sign of work.
+func (s *session) alive() { s.progress.Store(s.now()) }
+
+// ours runs f, which may have to wait for our disk, our bandwidth limit or our workers: that is no silence of the peer,
+// whose next frame may lie unread meanwhile.
+func (s *session) ours(f func() error) error {
+	s.blocked.Add(1)
+	began := s.now()
+	defer func() {
+		if now := s.now(); now-began > int64(ackEvery) {
+			s.heard.Store(now)
+			s.progress.Store(now)
+		}
+		s.blocked.Add(-1)
+	}()
+	return f()
 }
 
 func newStream(ts transport.Stream, conn transport.Conn, no uint64) *stream {
@@ -279,7 +299,7 @@ func (s *session) readLoop(st *stream, r *wire.Reader) error {
 		if err != nil {
 			return readError(err)
 		}
-		s.heard.Store(time.Now().UnixNano())
+		s.heard.Store(s.now())
 		if h.Type == wire.TData {
 			if buf == nil {
 				buf = make([]byte, wire.MaxPayload+64)
@@ -288,13 +308,16 @@ func (s *session) readLoop(st *stream, r *wire.Reader) error {
 			if err != nil {
 				return readError(err)
 			}
-			if s.limitIn != nil {
-				if err := s.limitIn(s.ctx, len(d.Payload)); err != nil {
-					return err
+			err = s.ours(func() error {
+				if s.limitIn != nil {
+					if err := s.limitIn(s.ctx, len(d.Payload)); err != nil {
+						return err
+					}
 				}
-			}
-			s.bytesIn.Add(int64(len(d.Payload)))
-			if err := s.takeData(st, h.ID, d); err != nil {
+				s.bytesIn.Add(int64(len(d.Payload)))
+				return s.takeData(st, h.ID, d)
+			})
+			if err != nil {
 				return err
 			}
 			continue
@@ -303,20 +326,31 @@ func (s *session) readLoop(st *stream, r *wire.Reader) error {
 			return protocolError("%v on a data stream", h.Type)
 		}
 		m, err := r.Message(h)
+		if err != nil && h.ID != 0 && answerable(err) {
+			s.send(h.ID, wireError(err))
+			continue
+		}
 		if err != nil {
 			return readError(err)
 		}
-		if err := s.dispatch(h, m); err != nil {
+		if err := s.ours(func() error { return s.dispatch(h, m) }); err != nil {
 			return err
 		}
 	}
+}
+
+// answerable tells whether a message that was refused leaves the stream whole, so that only its own request fails: one with
+// a path that is not allowed, or of a kind that we do not know (PROTOCOL.md, "Errors").
+func answerable(err error) bool {
+	var pe *wire.ProtocolError
+	return errors.As(err, &pe) && (pe.Code == wire.CodeBadPath || pe.Code == wire.CodeUnsupported)
 }
 
 // dispatch takes one control message. It must not block on the network.
 func (s *session) dispatch(h wire.Header, m wire.Message) error {
 	switch m := m.(type) {
 	case wire.Ping:
-		s.send(0, wire.Pong(m))
+		s.send(h.ID, wire.Pong(m))
 		return nil
 	case wire.Pong:
 		s.reply(h.ID, m)
@@ -324,7 +358,7 @@ func (s *session) dispatch(h wire.Header, m wire.Message) error {
 	case wire.Bye:
 		return io.EOF
 	}
-	s.progress.Store(time.Now().UnixNano())
+	s.alive()
 	switch m := m.(type) {
 	case wire.GoAway:
 		s.draining.Store(true)
@@ -480,7 +514,7 @@ func (s *session) handler(f func()) error {
 // working counts operations that wait for the peer; the stall timer runs only while there are any.
 func (s *session) working(n int64) {
 	if s.disp.waiting.Add(n) == n && n > 0 {
-		s.progress.Store(time.Now().UnixNano())
+		s.alive()
 	}
 }
 
@@ -494,7 +528,7 @@ func (s *session) tick() {
 		case <-s.ctx.Done():
 			return
 		case now := <-t.C:
-			if now.UnixNano()-s.heard.Load() > int64(deadAfter) && s.blocked.Load() == 0 {
+			if s.now()-s.heard.Load() > int64(deadAfter) && s.blocked.Load() == 0 {
 				s.cancel(&Error{Op: "receive", Kind: KindUnreachable, Err: fmt.Errorf("nothing heard for %v", deadAfter)})
 				return
 			}
