@@ -623,3 +623,29 @@ func TestForgedReceiptIsRefused(t *testing.T) {
 		}
 	})
 }
+
+// A name that is not allowed, and a message of a later version, fail by themselves: the session goes on.
+func TestRefusedMessageIsAnswered(t *testing.T) {
+	overAll(t, func(t *testing.T, h *host) {
+		p := h.raw()
+		p.hello()
+		for name, c := range map[string]struct {
+			t    wire.Type
+			body []byte
+			want wire.Code
+		}{
+			"a path of ..": {wire.TStat, []byte{0xa2, 0x01, 0x60, 0x03, 0x81, 0x42, '.', '.'}, wire.CodeBadPath},
+			"an odd key":   {wire.TStat, []byte{0xa3, 0x01, 0x60, 0x03, 0x80, 0x19, 0x01, 0x01, 0x00}, wire.CodeUnsupported},
+			"a batch":      {0x12, []byte{0xa0}, wire.CodeUnsupported},
+		} {
+			p.bare(c.t, 8, c.body...)
+			if e, ok := p.read().(wire.Error); !ok || e.Code != c.want {
+				t.Errorf("%s: %+v", name, e)
+			}
+		}
+		p.send(10, wire.Stat{})
+		if s, ok := p.read().(wire.Stated); !ok || s.Entry.Kind != wire.KindDir {
+			t.Errorf("the session afterwards: %+v", s)
+		}
+	})
+}
