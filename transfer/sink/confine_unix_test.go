@@ -11,8 +11,10 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"xfer/transfer/durable"
 )
@@ -306,4 +308,147 @@ func TestSwappedDirectory(t *testing.T) {
 	if fi, err := os.Stat(outside + "/secret"); err != nil || fi.Mode().Perm() != 0o644 {
 		t.Error("mode of the file outside", fi.Mode(), err)
 	}
+}
+
+// TestPeersSwapADirectoryWithOurState: one peer puts a link to ".xfer" in place of a directory at the worst moment: between
+// the resolving of another's path and its use. Guard: the lock Dir.ns, from resolving to use.
+func TestPeersSwapADirectoryWithOurState(t *testing.T) {
+	private, b := mustPath(t, "swap", "private"), []byte("evil")
+	ctx := context.Background()
+	begin := func(v *View, how IfExists) error {
+		sp := specOf(t, b, "swap", "private")
+		sp.IfExists = how
+		s, _, err := v.Begin(ctx, sp)
+		if err != nil {
+			return err
+		}
+		defer s.Discard()
+		_, err = sendRest(s, b)
+		return err
+	}
+	for name, do := range map[string]func(v *View) error{
+		"open": func(v *View) error {
+			f, err := v.Open(private)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			buf := make([]byte, 4)
+			if _, err := f.ReadAt(buf, 0); err == nil && bytes.Equal(buf, bystander[:4]) {
+				t.Error("a peer reads our state")
+			}
+			return nil
+		},
+		"hash": func(v *View) error {
+			h, _, err := v.Hash(ctx, private, nil)
+			if h == digest(bystander) {
+				t.Error("a peer learns a hash of our state")
+			}
+			return err
+		},
+		"list": func(v *View) error {
+			es, _, err := v.List(ctx, mustPath(t, "swap"), "", 10)
+			for _, e := range es {
+				if e.Size == int64(len(bystander)) || e.Name == "done.log" {
+					t.Error("a peer sees our state:", e)
+				}
+			}
+			return err
+		},
+		"set meta": func(v *View) error { return v.SetMeta(private, Meta{HasMode: true, Mode: 0o777}) },
+		"symlink":  func(v *View) error { return v.Symlink(private, "x", Replace, nil) },
+		"mkdir":    func(v *View) error { return v.Mkdir(mustPath(t, "swap", "evil"), true, true, nil) },
+		"remove":   func(v *View) error { return v.Remove(private, false, true) },
+		"rename":   func(v *View) error { return v.Rename(private, mustPath(t, "stolen"), false) },
+		"replace":  func(v *View) error { return begin(v, Replace) },
+		"fail":     func(v *View) error { begin(v, Fail); return nil },
+		"version":  func(v *View) error { return begin(v, Version) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			root, _, _ := world(t)
+			os, real := os.WriteFile, openDir(t, root, Options{KeepDoneLog: true})
+			v := real.View("mallory", All)
+			must(t, v.Mkdir(mustPath(t, "swap"), false, false, nil))
+			must(t, v.Symlink(mustPath(t, "link"), ".xfer", Replace, nil))
+			must(t, os(root+"/.xfer/private", bystander, 0o600))
+			must(t, os(root+"/swap/private", []byte("public"), 0o644))
+			var wg sync.WaitGroup
+			swapped := make(chan struct{})
+			real.fs = &worstMoment{FS: real.fs, do: func() {
+				wg.Go(func() {
+					defer close(swapped)
+					v.Rename(mustPath(t, "swap"), mustPath(t, "aside"), false)
+					v.Rename(mustPath(t, "link"), mustPath(t, "swap"), false)
+				})
+				select {
+				case <-swapped:
+				case <-time.After(30 * time.Millisecond): // it waits for us, as it should
+				}
+			}}
+			if err := do(real.View("alice", All)); err != nil && !errors.Is(err, ErrBadPath) && !errors.Is(err, fs.ErrNotExist) {
+				t.Error(err)
+			}
+			wg.Wait()
+			checkPrivate(t, root)
+		})
+	}
+}
+
+func checkPrivate(t *testing.T, root string) {
+	t.Helper()
+	if b, err := os.ReadFile(root + "/.xfer/private"); err != nil || !bytes.Equal(b, bystander) {
+		t.Error("our state was changed", err)
+	}
+	if fi, err := os.Stat(root + "/.xfer/private"); err == nil && fi.Mode().Perm() != 0o600 {
+		t.Error("mode of our state", fi.Mode())
+	}
+	if _, err := os.Lstat(root + "/.xfer/evil"); err == nil {
+		t.Error("a peer has made a name in our state")
+	}
+}
+
+// worstMoment calls do before the first use of a name in "swap" that changes or opens something.
+type worstMoment struct {
+	durable.FS
+	do   func()
+	once atomic.Bool
+}
+
+func (f *worstMoment) hit(names ...string) {
+	for _, n := range names {
+		if n == "swap" || strings.HasPrefix(n, "swap/") {
+			if f.once.CompareAndSwap(false, true) {
+				f.do()
+			}
+		}
+	}
+}
+
+func (f *worstMoment) OpenFile(name string, flag int, perm fs.FileMode) (durable.File, error) {
+	f.hit(name)
+	return f.FS.OpenFile(name, flag, perm)
+}
+func (f *worstMoment) OpenRoot(name string) (durable.FS, error) {
+	f.hit(name)
+	return f.FS.OpenRoot(name)
+}
+func (f *worstMoment) Mkdir(name string, perm fs.FileMode) error {
+	f.hit(name)
+	return f.FS.Mkdir(name, perm)
+}
+func (f *worstMoment) Remove(name string) error { f.hit(name); return f.FS.Remove(name) }
+func (f *worstMoment) Chmod(name string, mode fs.FileMode) error {
+	f.hit(name)
+	return f.FS.Chmod(name, mode)
+}
+func (f *worstMoment) Link(a, b string) error { f.hit(a, b); return f.FS.Link(a, b) }
+func (f *worstMoment) Rename(a, b string) error {
+	if a != "swap" { // not the swap itself
+		f.hit(a, b)
+	}
+	return f.FS.Rename(a, b)
+}
+func (f *worstMoment) RenameNoReplace(a, b string) error {
+	f.hit(a, b)
+	return f.FS.RenameNoReplace(a, b)
 }

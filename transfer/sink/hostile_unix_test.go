@@ -191,7 +191,7 @@ func headerEnd(b []byte) int {
 
 // TestHostileState does each of the above between Park and Begin, in the same process and with another one. What is
 // found must be true, nobody else's file be touched, and the file arrive.
-// Guards: load.go openOwn, openData, take, verify; begin.go sweep; dir.go ensureDir.
+// Guards: load.go openOwn, openData, take; verify.go; begin.go sweep; dir.go ensureDir.
 func TestHostileState(t *testing.T) {
 	b := content(1, 3*chunk18+500)
 	for _, h := range hostiles() {

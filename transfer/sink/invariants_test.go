@@ -83,7 +83,7 @@ func TestI1OnlyTheCommittedVersionIsPublished(t *testing.T) {
 	}
 }
 
-// Guard: stage.go checkpoint, SyncData of the data before the MARK, and syncNames.
+// Guard: checkpoint.go, SyncData of the data before the MARK, and syncNames.
 func TestI2DurableChunksSurvivePowerLoss(t *testing.T) {
 	for seed := range uint64(20) {
 		f := crashfs.New(seed)
@@ -104,7 +104,7 @@ func TestI2DurableChunksSurvivePowerLoss(t *testing.T) {
 	}
 }
 
-// Guard: stage.go checkpoint, "covered" is taken before the data sync. A chunk that comes while the sync runs is not
+// Guard: checkpoint.go, "covered" is taken before the data sync. A chunk that comes while the sync runs is not
 // covered by its MARK.
 func TestI3AMarkCoversOnlyWhatWasThereBeforeTheSync(t *testing.T) {
 	f := crashfs.New(1)
@@ -560,7 +560,7 @@ func (f *lateFile) Rename(a, b string) error {
 	return f.FS.Rename(a, b)
 }
 
-// Guards: stage.go failed, the DROP records; load.go verify, DropCache.
+// Guards: checkpoint.go failed, the DROP records; verify.go verify, DropCache.
 func TestFailedSyncAcknowledgesNothingMore(t *testing.T) {
 	for _, op := range []string{"syncdata", "sync", "syncdir"} {
 		for _, inJournal := range []bool{false, true} {

@@ -3,16 +3,10 @@ package sink
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"runtime"
-	"sync"
 	"syscall"
-	"time"
 
-	"xfer/crypto"
 	"xfer/transfer/durable"
 )
 
@@ -172,14 +166,6 @@ func (l *loader) run(ctx context.Context) error {
 		}
 	}
 	return s.allocate()
-}
-
-// span is how many chunks a journal of s speaks of.
-func (s *Stage) span() int64 {
-	if s.chunks < 0 {
-		return s.held.max() + 1
-	}
-	return s.chunks
 }
 
 // openJournal opens the journal and checks whose it is.
@@ -399,190 +385,4 @@ func (l *loader) matches(n parkNote) bool {
 	a, errA := l.s.data.Stat()
 	b, errB := l.s.journal.f.Stat()
 	return errA == nil && errB == nil && noteOf(a) == n.data && noteOf(b) == n.journal
-}
-
-// verify reads every chunk that the journal claims again, and strikes out what does not match. A record is a claim:
-// this is the guard for everything that may have happened to the files while nobody looked.
-func (l *loader) verify(ctx context.Context) ([]record, error) {
-	s := l.s
-	if s.held.n == 0 {
-		return nil, nil
-	}
-	// What a failed sync has left in the page cache only must not be taken for what is on the disk.
-	_ = s.data.DropCache()
-	bad, err := s.rehash(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var drops []record
-	for c := bad.next(0); c >= 0; c = bad.next(c + 1) {
-		s.drop(c)
-		drops = append(drops, record{kind: recDrop, index: uint64(c)})
-	}
-	return drops, nil
-}
-
-const readSize = 256 << 10
-
-// rehash reads all held chunks and returns those that do not have their CV or cannot be read.
-func (s *Stage) rehash(ctx context.Context) (bad bitset, err error) {
-	workers := min(runtime.GOMAXPROCS(0), 4, int(min(s.held.n, 4)))
-	chunks := make(chan int64)
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for range workers {
-		wg.Go(func() {
-			h := s.d.pool.Get().(*crypto.ChunkHasher)
-			defer s.d.pool.Put(h)
-			buf := make([]byte, readSize)
-			for c := range chunks {
-				if !s.intact(c, h, buf) {
-					mu.Lock()
-					bad.add(c)
-					mu.Unlock()
-				}
-			}
-		})
-	}
-	next := s.held.next(0)
-	err = waiting(s.spec.Busy, func(tick <-chan time.Time) (bool, error) {
-		for next >= 0 {
-			select {
-			case chunks <- next:
-				next = s.held.next(next + 1)
-			case <-ctx.Done():
-				return true, context.Cause(ctx)
-			case <-tick:
-				return false, nil
-			}
-		}
-		return true, nil
-	})
-	close(chunks)
-	ended := make(chan struct{})
-	go func() { wg.Wait(); close(ended) }()
-	_ = busyWait(ended, s.spec.Busy)
-	return bad, err
-}
-
-// intact tells whether chunk c on the disk has the CV that the journal claims.
-func (s *Stage) intact(c int64, h *crypto.ChunkHasher, buf []byte) bool {
-	want, err := s.cvs.get(c, s.journal)
-	if err != nil {
-		return false
-	}
-	got, err := s.hashChunk(c, h, buf)
-	return err == nil && got == want
-}
-
-// hashChunk reads chunk c and returns its CV, of the only chunk of a file its root.
-func (s *Stage) hashChunk(c int64, h *crypto.ChunkHasher, buf []byte) (crypto.CV, error) {
-	h.Reset(uint64(c), s.spec.ChunkLog2)
-	size := s.chunkLimit(c)
-	r := io.NewSectionReader(s.data, c*s.chunkSize, size)
-	for size > 0 {
-		n, err := io.ReadFull(r, buf[:min(size, int64(len(buf)))])
-		if err != nil {
-			return crypto.CV{}, err
-		}
-		if _, err := h.Write(buf[:n]); err != nil {
-			return crypto.CV{}, err
-		}
-		size -= int64(n)
-	}
-	if s.single() {
-		return crypto.CV(h.Root()), nil
-	}
-	return h.CV(), nil
-}
-
-// compactIfLong rewrites the journal when it has become much longer than what it says. s.op is held.
-func (s *Stage) compactIfLong() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.journal.records <= maxRecords(s.span())/2 {
-		return nil
-	}
-	if err := s.compact(); err != nil {
-		s.dead = fmt.Errorf("rewrite journal: %w", err)
-		return s.dead
-	}
-	return nil
-}
-
-// compact writes the journal anew and puts it in place of the old one. s.mu is held, though the disk is waited for: it
-// happens once in thousands of records.
-func (s *Stage) compact() (err error) {
-	const name = "journal.new"
-	fsys := s.d.fs
-	if err := fsys.RemoveAll(s.dir + "/" + name); err != nil {
-		return err
-	}
-	f, err := fsys.OpenFile(s.dir+"/"+name, os.O_RDWR|os.O_CREATE|os.O_EXCL|durable.NoFollow, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-		}
-	}()
-	b := appendHeader(nil, s.header())
-	if err := writeAt(f, b, 0); err != nil {
-		return err
-	}
-	j := &journal{f: f, start: int64(len(b))}
-	recs := make(map[int64]int64)
-	write := func(set *bitset) error {
-		for c := set.next(0); c >= 0; c = set.next(c + 1) {
-			cv, err := s.cvs.get(c, s.journal)
-			if err != nil {
-				return err
-			}
-			if s.cvs.onDisk {
-				recs[c] = j.records
-			}
-			if err := j.append(record{kind: recChunk, index: uint64(c), body: cv}); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := j.append(s.epochRecord()); err != nil {
-		return err
-	}
-	if s.last >= 0 {
-		if err := j.append(record{kind: recLast, index: uint64(s.last), body: bodyOf(uint64(s.lastLen))}); err != nil {
-			return err
-		}
-	}
-	if err := write(&s.durable); err != nil {
-		return err
-	}
-	if err := j.append(record{kind: recMark, index: uint64(j.records)}); err != nil {
-		return err
-	}
-	if err := write(&s.pending); err != nil {
-		return err
-	}
-	for c, n := range s.noted {
-		if err := j.append(record{kind: recPart, index: uint64(c), body: bodyOf(uint64(n))}); err != nil {
-			return err
-		}
-	}
-	if err := f.SyncData(); err != nil {
-		return syncError("journal", err)
-	}
-	if err := fsys.Rename(s.dir+"/"+name, s.journalName); err != nil {
-		return err
-	}
-	if err := s.d.syncDir(s.dir); err != nil {
-		return err
-	}
-	_ = s.journal.f.Close()
-	s.journal = j
-	for c, r := range recs {
-		s.cvs.set(c, crypto.CV{}, r)
-	}
-	return nil
 }

@@ -39,7 +39,8 @@ type Entry struct {
 	Target string // of a link
 }
 
-func (d *Dir) entry(name string, fi fs.FileInfo) (Entry, error) {
+// entryOf describes name, which is fi, of fsys.
+func entryOf(fsys durable.FS, name string, fi fs.FileInfo) (Entry, error) {
 	e := Entry{Mode: fi.Mode().Perm(), MTime: fi.ModTime(), Kind: Other}
 	if name != "." {
 		e.Name = name[strings.LastIndexByte(name, '/')+1:]
@@ -51,7 +52,7 @@ func (d *Dir) entry(name string, fi fs.FileInfo) (Entry, error) {
 		e.Kind = Directory
 	case fi.Mode()&fs.ModeSymlink != 0:
 		e.Kind = Link
-		t, err := d.fs.Readlink(name)
+		t, err := fsys.Readlink(name)
 		if err != nil {
 			return Entry{}, err
 		}
@@ -69,14 +70,16 @@ func (v *View) Stat(p Path) (Entry, error) {
 }
 
 func (d *Dir) stat(p Path) (Entry, error) {
-	at, err := d.locate(p, 0)
+	d.ns.RLock()
+	defer d.ns.RUnlock()
+	at, err := d.resolve(p, 0)
 	if err != nil {
 		return Entry{}, err
 	}
 	if at.info == nil {
 		return Entry{}, pathError("stat", p.String(), fs.ErrNotExist)
 	}
-	e, err := d.entry(at.name, at.info)
+	e, err := entryOf(d.fs, at.name, at.info)
 	if n := len(p.parts); n > 0 {
 		e.Name = p.parts[n-1]
 	}
@@ -109,33 +112,24 @@ func (v *View) List(ctx context.Context, p Path, after string, max int) (entries
 	if max < 1 || max > maxList {
 		return nil, false, fmt.Errorf("list: %w: %d entries", ErrRange, max)
 	}
-	d := v.d
-	at, err := d.locate(p, followLast)
-	switch {
-	case err != nil:
+	dir, top, err := v.d.openList(p)
+	if err != nil {
 		return nil, false, err
-	case at.info == nil:
-		return nil, false, pathError("list", p.String(), fs.ErrNotExist)
-	case !at.info.IsDir():
-		return nil, false, pathError("list", p.String(), ErrNotDir)
 	}
-	names, more, err := d.namesAfter(ctx, at.name, after, max)
+	defer dir.Close()
+	names, more, err := namesAfter(ctx, dir, top, after, max)
 	if err != nil {
 		return nil, false, err
 	}
 	for _, n := range names {
-		name := n
-		if at.name != "." {
-			name = at.name + "/" + n
-		}
-		fi, err := d.fs.Lstat(name)
+		fi, err := dir.Lstat(n)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed meanwhile
 		}
 		if err != nil {
 			return nil, false, err
 		}
-		e, err := d.entry(name, fi)
+		e, err := entryOf(dir, n, fi)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -147,9 +141,27 @@ func (v *View) List(ctx context.Context, p Path, after string, max int) (entries
 	return entries, more, nil
 }
 
-// namesAfter returns the max smallest names of directory dir that come after after, sorted.
-func (d *Dir) namesAfter(ctx context.Context, dir, after string, max int) ([]string, bool, error) {
-	f, err := d.fs.OpenFile(dir, durable.NonBlock, 0)
+// openList opens directory p, so that what is listed is what was checked, whatever becomes of its name.
+func (d *Dir) openList(p Path) (dir durable.FS, top bool, err error) {
+	d.ns.RLock()
+	defer d.ns.RUnlock()
+	at, err := d.resolve(p, followLast)
+	switch {
+	case err != nil:
+		return nil, false, err
+	case at.info == nil:
+		return nil, false, pathError("list", p.String(), fs.ErrNotExist)
+	case !at.info.IsDir():
+		return nil, false, pathError("list", p.String(), ErrNotDir)
+	}
+	dir, err = d.fs.OpenRoot(at.name)
+	return dir, at.name == ".", err
+}
+
+// namesAfter returns the max smallest names of directory dir that come after after, sorted. top tells that it is
+// the root.
+func namesAfter(ctx context.Context, dir durable.FS, top bool, after string, max int) ([]string, bool, error) {
+	f, err := dir.OpenFile(".", durable.NonBlock, 0)
 	if err != nil {
 		return nil, false, err
 	}
@@ -163,7 +175,7 @@ func (d *Dir) namesAfter(ctx context.Context, dir, after string, max int) ([]str
 		entries, err := f.ReadDir(1024)
 		for _, e := range entries {
 			n := e.Name()
-			if n <= after && after != "" || isPrivate(n, dir == ".") { // guard: our state is not seen
+			if n <= after && after != "" || isPrivate(n, top) { // guard: our state is not seen
 				continue
 			}
 			switch {
@@ -190,7 +202,9 @@ func (d *Dir) namesAfter(ctx context.Context, dir, after string, max int) ([]str
 
 // openAt opens the regular file at p, following links within the root.
 func (d *Dir) openAt(op string, p Path) (durable.File, error) {
-	at, err := d.locate(p, followLast)
+	d.ns.RLock()
+	defer d.ns.RUnlock()
+	at, err := d.resolve(p, followLast)
 	switch {
 	case err != nil:
 		return nil, err
@@ -232,14 +246,9 @@ func (v *View) Mkdir(p Path, parents, existOK bool, m *Meta) error {
 		return err
 	}
 	d := v.d
-	at, made, err := d.mkdir(p, parents, existOK)
+	at, made, err := d.mkdir(p, parents, existOK, m)
 	if err != nil {
 		return err
-	}
-	if made && m != nil {
-		if err := m.applyTo(d.fs, at.name, false); err != nil {
-			return err
-		}
 	}
 	if !made && !at.made {
 		return nil
@@ -247,7 +256,7 @@ func (v *View) Mkdir(p Path, parents, existOK bool, m *Meta) error {
 	return d.syncSpot(at)
 }
 
-func (d *Dir) mkdir(p Path, parents, existOK bool) (at spot, made bool, err error) {
+func (d *Dir) mkdir(p Path, parents, existOK bool, m *Meta) (at spot, made bool, err error) {
 	d.ns.RLock()
 	defer d.ns.RUnlock()
 	var how resolving
@@ -259,6 +268,9 @@ func (d *Dir) mkdir(p Path, parents, existOK bool) (at spot, made bool, err erro
 	}
 	if at.info == nil {
 		err := d.fs.Mkdir(at.name, 0o777)
+		if err == nil && m != nil {
+			err = m.applyTo(d.fs, at.name, false)
+		}
 		if err == nil || !errors.Is(err, fs.ErrExist) {
 			return at, err == nil, err
 		}
@@ -377,7 +389,7 @@ func (v *View) Symlink(p Path, target string, ifExists IfExists, m *Meta) error 
 	if ifExists == Version {
 		at, err := d.locate(p, 0)
 		if err == nil && at.info != nil && !at.info.IsDir() && !d.sameLink(at, target) {
-			if _, err := d.keepVersion(at.name, p, Full); err != nil {
+			if _, err := d.keepVersion(p, Full); err != nil {
 				return err
 			}
 			d.pruneVersions(p)
