@@ -154,7 +154,7 @@ func (f *recvFile) take(m wire.Message) error {
 	case wire.Commit:
 		return f.takeCommit(m)
 	case wire.Abort:
-		f.stop(m.Keep, &Error{Op: "receive", Kind: KindOther, Err: &PeerError{Code: m.Code, Text: "the sender gave up"}})
+		f.stop(m.Keep, errorOf(wire.Error{Code: m.Code, Text: "the sender gave up"}))
 	case wire.Hashes:
 		f.mu.Lock()
 		land, total := f.land, f.total
@@ -270,13 +270,17 @@ func (f *recvFile) dataError(chunk uint64, err error) {
 
 // refuse tells the sender why the transfer ends here, and parks what there is, but for a stage whose chunks do not make the
 // file: nobody can say which of them is wrong.
+//
+// While a publication is under way it does nothing: that says itself how it went, and what a given-up stream still brings
+// is of no interest.
 func (f *recvFile) refuse(err error) {
 	f.mu.Lock()
-	ended := f.ended
+	over := f.ended || f.commit && f.busy
 	f.mu.Unlock()
-	if !ended {
-		f.s.sendError(f.id, err)
+	if over {
+		return
 	}
+	f.s.sendError(f.id, err)
 	f.stop(!errors.Is(err, sink.ErrRootMismatch), err)
 }
 

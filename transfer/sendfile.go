@@ -119,6 +119,7 @@ func (f *sendFile) run(ctx context.Context, open wire.Open) (outcome, error) {
 		switch {
 		case errors.As(err, &lost):
 		case errors.As(err, &pe):
+		case s.server: // the ERROR that the client gets says more
 		case errors.Is(err, errSourceChanged):
 			s.send(f.id, wire.Abort{Keep: false, Code: wire.CodeSourceChanged})
 		default:
