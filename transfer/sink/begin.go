@@ -103,7 +103,7 @@ func (v *View) Begin(ctx context.Context, sp Spec) (*Stage, Found, error) {
 		return nil, Found{}, err
 	}
 	defer d.release(id.key, k)
-	if old := k.stage; old != nil {
+	if old := d.liveStage(k); old != nil {
 		ended := make(chan struct{})
 		go func() { defer close(ended); _ = old.end(ErrFenced) }()
 		_ = busyWait(ended, sp.Busy)

@@ -86,7 +86,7 @@ func (d *Dir) cleanKey(ctx context.Context, key, keyDir string) (removed int, er
 		return 0, err
 	}
 	defer d.release(key, k)
-	if k.stage != nil {
+	if d.liveStage(k) != nil {
 		return 0, nil
 	}
 	s := &Stage{d: d, id: stageID{key: key}, keyDir: keyDir}

@@ -79,7 +79,7 @@ type Dir struct {
 type stageKey struct {
 	sem   chan struct{}
 	refs  int
-	stage *Stage // live; nil when parked
+	stage *Stage // live; nil when parked. Guarded by Dir.mu
 }
 
 // OpenDir is Open over the directory path of the operating system.
@@ -148,8 +148,8 @@ func (d *Dir) Close() error {
 		if err != nil {
 			return err
 		}
-		if k.stage != nil {
-			errs = append(errs, k.stage.end(ErrClosed))
+		if s := d.liveStage(k); s != nil {
+			errs = append(errs, s.end(ErrClosed))
 		}
 		d.release(name, k)
 	}
@@ -217,6 +217,14 @@ func (d *Dir) dropRef(key string, k *stageKey) {
 	if k.refs--; k.refs == 0 && k.stage == nil {
 		delete(d.keys, key)
 	}
+}
+
+// liveStage returns the Stage of k, nil for none. A Stage may end by itself at any time; none begins while the caller
+// holds k.
+func (d *Dir) liveStage(k *stageKey) *Stage {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return k.stage
 }
 
 // forget is called by a Stage that has ended.
