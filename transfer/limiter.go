@@ -45,11 +45,8 @@ func (b *bandwidth) limiter() *rate.Limiter {
 	switch {
 	case want <= 0:
 		b.lim = nil
-	case b.lim == nil:
+	default: // a new one: those who wait at the old one rely on its burst
 		b.lim = rate.NewLimiter(rate.Limit(want), burst(want))
-	default:
-		b.lim.SetLimit(rate.Limit(want))
-		b.lim.SetBurst(burst(want))
 	}
 	return b.lim
 }

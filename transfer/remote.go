@@ -55,23 +55,23 @@ func (r *Remote) Close() error {
 // Roots are the roots that the server offers us.
 func (r *Remote) Roots() []RootInfo {
 	var out []RootInfo
-	for _, i := range r.r.cs.welcome.Roots {
+	for _, i := range r.r.last.welcome.Roots {
 		out = append(out, RootInfo{Name: i.Name, Rights: i.Rights, Default: i.Default})
 	}
 	return out
 }
 
 // Name is our name at the server.
-func (r *Remote) Name() string { return r.r.cs.welcome.Name }
+func (r *Remote) Name() string { return r.r.last.welcome.Name }
 
 // Clock is the server's wall clock when the session began.
-func (r *Remote) Clock() time.Time { return time.Unix(0, r.r.cs.welcome.TimeNS) }
+func (r *Remote) Clock() time.Time { return time.Unix(0, r.r.last.welcome.TimeNS) }
 
 // Peer is the server's identity.
-func (r *Remote) Peer() crypto.PeerID { return r.r.cs.conn.Peer() }
+func (r *Remote) Peer() crypto.PeerID { return r.r.last.conn.Peer() }
 
 // Transport is "tcp" or "quic".
-func (r *Remote) Transport() string { return string(r.r.cs.conn.Kind()) }
+func (r *Remote) Transport() string { return string(r.r.last.conn.Kind()) }
 
 func (r *Remote) with(ctx context.Context, f func(cs *clientSession) error) error {
 	r.r.ctx = ctx

@@ -39,6 +39,7 @@ func (ss *serverSession) message(h wire.Header, m wire.Message) error {
 		return ss.takeGet(h.ID, m)
 	case wire.List, wire.Stat, wire.Mkdir, wire.Remove, wire.Rename, wire.Space, wire.Symlink, wire.SetMeta:
 		return ss.handler(func() {
+			defer ss.worksOn(h.ID)()
 			answer, err := ss.answer(h.ID, m)
 			if err != nil {
 				ss.sendError(h.ID, err)

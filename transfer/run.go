@@ -20,8 +20,9 @@ type run[T any] struct {
 	do   func(ctx context.Context, cs *clientSession, t T) error
 	path func(t T) string
 
-	cs  *clientSession
-	big chan struct{} // slots for large files
+	cs   *clientSession
+	last *clientSession // cs, or the one before it was lost
+	big  chan struct{}  // slots for large files
 }
 
 func newRun[T any](ctx context.Context, c *Client) *run[T] {
@@ -56,7 +57,7 @@ func (r *run[T]) session() (*clientSession, error) {
 		}
 		cs, err := r.c.connect(r.ctx)
 		if err == nil {
-			r.cs = cs
+			r.cs, r.last = cs, cs
 			r.pat.connected = true
 			r.m.mu.Lock()
 			r.m.r.Transport, r.m.r.Peer = string(cs.conn.Kind()), cs.conn.Peer().String()
@@ -67,6 +68,14 @@ func (r *run[T]) session() (*clientSession, error) {
 		if !r.again(err) {
 			return nil, r.final(err)
 		}
+	}
+}
+
+// lasted counts a session in which the peer was at work for as long as we are patient as progress: nothing else may have
+// come of it yet, but the network was good.
+func (r *run[T]) lasted(cs *clientSession) {
+	if d := time.Duration(cs.progress.Load()); r.pat.retryFor > 0 && d >= r.pat.retryFor {
+		r.pat.progressed(cs.began.Add(d))
 	}
 }
 
@@ -106,6 +115,7 @@ func (r *run[T]) with(f func(cs *clientSession) error) error {
 		if r.ctx.Err() != nil || !retryable(err) {
 			return r.final(err)
 		}
+		r.lasted(cs)
 		if !r.again(err) {
 			return r.final(err)
 		}

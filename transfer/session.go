@@ -48,6 +48,7 @@ type session struct {
 	sends   map[uint32]*sendFile
 	recvs   map[uint32]*recvFile
 	replies map[uint32]chan wire.Message
+	works   map[uint32]time.Time // requests of the peer that are worked on, and when it was last told so
 	nextID  uint32
 	nextNo  uint64
 	closed  bool
@@ -99,6 +100,7 @@ func newSession(ctx context.Context, conn transport.Conn, ctl transport.Stream, 
 		sends:   map[uint32]*sendFile{},
 		recvs:   map[uint32]*recvFile{},
 		replies: map[uint32]chan wire.Message{},
+		works:   map[uint32]time.Time{},
 		nextNo:  1,
 		nextID:  2,
 		began:   time.Now(),
@@ -542,9 +544,34 @@ func (s *session) tick() {
 				list = append(list, f)
 			}
 			s.mu.Unlock()
+			s.atWork(now)
 			for _, f := range list {
 				f.tick(now)
 			}
+		}
+	}
+}
+
+// worksOn notes that request id of the peer is worked on, until done is called.
+func (s *session) worksOn(id uint32) (done func()) {
+	s.mu.Lock()
+	s.works[id] = time.Now()
+	s.mu.Unlock()
+	return func() {
+		s.mu.Lock()
+		delete(s.works, id)
+		s.mu.Unlock()
+	}
+}
+
+// atWork tells the peer of requests that take long.
+func (s *session) atWork(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, at := range s.works {
+		if now.Sub(at) >= busyEvery {
+			s.works[id] = now
+			s.send(id, wire.Ack{})
 		}
 	}
 }
