@@ -144,12 +144,19 @@ func (g *getter) start(a Address, into bool) error {
 	}
 	dst := filepath.Clean(g.dst)
 	contents := a.TrailSlash || name == ""
+	switch {
+	case !a.TrailSlash || t.kind == sink.Directory:
+	case t.kind == sink.Link:
+		t.kind = sink.Directory // what it leads to was asked for; the server follows it, or refuses to
+	default:
+		return &Error{Op: "get", Path: shown, Kind: KindNotFound, Err: errors.New("is no directory")}
+	}
 	if t.kind == sink.Directory {
-		if into && !contents {
-			dst = filepath.Join(dst, name)
-		}
 		if t.top, err = g.open(dst); err != nil {
 			return err
+		}
+		if into && !contents {
+			t.path = []string{name} // beneath dst like all else: a link of this name there may not lead out of it
 		}
 	} else {
 		dir := dst
