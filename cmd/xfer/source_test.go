@@ -160,7 +160,7 @@ func TestSourceReplacedWhileRead(t *testing.T) {
 			versions[i] = mustRandomFile(t, src, uint64(i+10), size)
 		}
 		when := time.Unix(1_650_000_000, 1)
-		stop := disturb(t, src, 60*time.Millisecond, func(_ *os.File, i int) error {
+		stop := disturb(t, src, 12*time.Millisecond, func(_ *os.File, i int) error {
 			next := src + ".next"
 			if err := os.WriteFile(next, versions[i%2], 0o644); err != nil {
 				return err
@@ -172,7 +172,7 @@ func TestSourceReplacedWhileRead(t *testing.T) {
 		})
 		defer stop()
 		ended := map[int]int{}
-		for range count(6) {
+		for range count(20) {
 			o := c.run("", "send", "-c", "--transport", transport, src, d.host("file"))
 			ended[o.code]++
 			if o.code != 0 && o.code != 27 {
