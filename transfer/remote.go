@@ -274,7 +274,7 @@ func (cs *clientSession) getTo(ctx context.Context, a Address, p *pipeLanding) e
 		return &Error{Op: "name", Kind: KindUsage, Err: err}
 	}
 	f := &recvFile{s: cs.session, id: cs.handle(true)}
-	f.accept = func(_ context.Context, o wire.Open, _ func()) (accepted, error) { return p.accept(o) }
+	f.accept = func(ctx context.Context, o wire.Open, _ func()) (accepted, error) { return p.accept(ctx, o) }
 	f.receiptOf = func(o wire.Open, pub sink.Published) (wire.Receipt, error) {
 		return receiver{identity: cs.c.Identity}.receipt(o, pub)
 	}
@@ -328,7 +328,9 @@ type pipeLanding struct {
 	bytes int64
 	cvs   []crypto.CV
 	buf   []byte
-	err   error // of w
+	err   error           // of w
+	ctx   context.Context // of the attempt's session
+	busy  chan struct{}   // closed when the last write to w has ended; nil before the first
 }
 
 func newPipeLanding(w io.Writer) *pipeLanding { return &pipeLanding{w: w} }
@@ -339,9 +341,23 @@ func (p *pipeLanding) written() int64 {
 	return p.bytes
 }
 
-func (p *pipeLanding) accept(o wire.Open) (accepted, error) {
+func (p *pipeLanding) accept(ctx context.Context, o wire.Open) (accepted, error) {
+	p.mu.Lock()
+	busy := p.busy
+	p.mu.Unlock()
+	if busy != nil { // of an earlier session
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return accepted{}, context.Cause(ctx)
+		}
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.err != nil {
+		return accepted{}, p.err
+	}
+	p.ctx = ctx
 	if o.Size == wire.UnknownSize || o.ChunkLog2 > 24 {
 		return accepted{}, &wire.ProtocolError{Code: wire.CodeUnsupported, Msg: "a GET of unknown size"}
 	}
@@ -401,15 +417,38 @@ func (c *pipeChunk) Finish(cv crypto.CV) (bool, error) {
 	if got != want {
 		return false, sink.ErrChunkBad
 	}
-	n, err := p.w.Write(p.buf)
-	p.bytes += int64(n)
-	if err != nil {
-		p.err = &Error{Op: "write", Path: "-", Kind: KindLocalIO, Err: err}
-		return false, p.err
+	return false, p.write(cv)
+}
+
+// write passes the verified chunk on. Where nobody reads our output it waits no longer than the session lasts; the write
+// itself may end later, and counts then. Called with the lock held.
+func (p *pipeLanding) write(cv crypto.CV) error {
+	busy, b, ctx := make(chan struct{}), p.buf, p.ctx
+	p.busy, p.buf = busy, nil
+	go func() {
+		defer close(busy)
+		n, err := p.w.Write(b)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.bytes += int64(n)
+		if err != nil {
+			p.err = &Error{Op: "write", Path: "-", Kind: KindLocalIO, Err: err}
+			return
+		}
+		p.next++
+		p.cvs = append(p.cvs, cv)
+		p.buf = b[:0]
+	}()
+	p.mu.Unlock()
+	defer p.mu.Lock()
+	select {
+	case <-busy:
+	case <-ctx.Done():
+		return &lostError{context.Cause(ctx)}
 	}
-	p.next++
-	p.cvs = append(p.cvs, cv)
-	return false, nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.err
 }
 
 func (p *pipeLanding) Held() (int64, int64) {

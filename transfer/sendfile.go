@@ -169,7 +169,12 @@ func (f *sendFile) steps(ctx context.Context, open wire.Open) (outcome, error) {
 	if err := f.src.Changed(); err != nil {
 		return outcome{}, err
 	}
-	return f.commit(ctx, opened.State, f.root())
+	root := f.root()
+	if open.RootHash != nil && *open.RootHash != wire.Hash(root) {
+		// It was hashed before: either it changed unseen since, or the receiver held chunks of something else.
+		return outcome{}, fmt.Errorf("what was sent is not what was hashed before: %w", errSourceChanged)
+	}
+	return f.commit(ctx, opened.State, root)
 }
 
 // checkOpened sees that an answer that ends the transfer at once fits what was asked.

@@ -92,6 +92,7 @@ type serverSession struct {
 	peer  crypto.PeerID
 	since time.Time
 	gets  atomic.Int64 // GETs being answered
+	joins atomic.Int64 // streams that have joined, or are about to
 }
 
 // streamMemory is what a stream may hold in buffers: one frame received, one to be sent.
@@ -321,13 +322,15 @@ func (s *Server) join(c transport.Conn, st transport.Stream, r *wire.Reader, m w
 		} else if ok, err := crypto.VerifyJoinProof(ss.key, c, m.Counter, m.MAC); err != nil || !ok {
 			return denied
 		}
-		if ss.streamCount() > limits.MaxStreams {
+		if ss.joins.Add(1) > int64(limits.MaxStreams) {
+			ss.joins.Add(-1)
 			return &wire.ProtocolError{Code: wire.CodeServerLimit, Msg: "no more streams in this session"}
 		}
 		return nil
 	}()
 	if err == nil && s.memory.Add(streamMemory) > limits.MemoryMax {
 		s.memory.Add(-streamMemory)
+		ss.joins.Add(-1)
 		err = &wire.ProtocolError{Code: wire.CodeServerLimit, Msg: "no memory for more streams"}
 	}
 	if err != nil {
@@ -335,6 +338,7 @@ func (s *Server) join(c transport.Conn, st transport.Stream, r *wire.Reader, m w
 		return err
 	}
 	defer s.memory.Add(-streamMemory)
+	defer ss.joins.Add(-1)
 	ss.mu.Lock()
 	no := ss.nextNo
 	ss.nextNo++
