@@ -231,22 +231,33 @@ func (s *Stage) lock() error {
 				return err
 			}
 		}
-		s.unlock, err = s.d.fs.Lock(s.keyDir + "/lock")
+		s.unlock, err = s.d.lock(s.keyDir + "/lock")
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, durable.ErrLocked):
 			return fmt.Errorf("begin %q: %w", s.spec.Path.String(), ErrBusy)
-		case errors.Is(err, durable.ErrNotRegular), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENXIO), errors.Is(err, syscall.EISDIR):
-			// Not ours: a lock is a regular file.
-			if err := s.d.fs.RemoveAll(s.keyDir + "/lock"); err != nil {
-				return err
-			}
 		case !errors.Is(err, fs.ErrNotExist):
 			return err
 		}
 	}
 	return err
+}
+
+// lock takes the lock in the file name. What is there and is no regular file is not ours, and is removed.
+func (d *Dir) lock(name string) (unlock func() error, err error) {
+	for range 10 {
+		unlock, err = d.fs.Lock(name)
+		switch {
+		case errors.Is(err, durable.ErrNotRegular), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENXIO), errors.Is(err, syscall.EISDIR):
+			if err := d.fs.RemoveAll(name); err != nil {
+				return nil, err
+			}
+		default:
+			return unlock, err
+		}
+	}
+	return nil, err
 }
 
 // sweep chooses the directory of the stage, and removes those of other fingerprints beneath the same key, before

@@ -172,7 +172,7 @@ func (l *doneLog) ready() error {
 	if err := d.ensureDirs(stateDir); err != nil {
 		return err
 	}
-	unlock, err := d.fs.Lock(doneLock)
+	unlock, err := d.lock(doneLock)
 	if errors.Is(err, durable.ErrLocked) {
 		return fmt.Errorf("the directory is served by another process: %w", ErrBusy)
 	}

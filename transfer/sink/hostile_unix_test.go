@@ -178,6 +178,18 @@ func hostiles() []hostile {
 			must(t, os.RemoveAll(root+"/.xfer/done.log"))
 			must(t, os.Symlink("../bystander", root+"/.xfer/done.log"))
 		}, 3},
+		{"done.lock a FIFO", func(t *testing.T, root, s string) {
+			must(t, os.RemoveAll(root+"/.xfer/done.lock"))
+			must(t, syscall.Mkfifo(root+"/.xfer/done.lock", 0o600))
+		}, 3},
+		{"done.lock a link", func(t *testing.T, root, s string) {
+			must(t, os.RemoveAll(root+"/.xfer/done.lock"))
+			must(t, os.Symlink(root+"/bystander", root+"/.xfer/done.lock"))
+		}, 3},
+		{"done.lock a directory", func(t *testing.T, root, s string) {
+			must(t, os.RemoveAll(root+"/.xfer/done.lock"))
+			must(t, os.MkdirAll(root+"/.xfer/done.lock/in", 0o700))
+		}, 3},
 	}
 }
 
