@@ -22,8 +22,9 @@ func (h *host) useDisk(disk *crashfs.FS) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	_ = h.dir.Close()
-	h.dir = dir
+	if old := h.swapDir(dir); old != nil {
+		_ = old.Close()
+	}
 }
 
 // TestStorageFaults sends a file over an old version while the k-th operation of the receiver's disk fails, for k from 1 until

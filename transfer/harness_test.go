@@ -45,7 +45,8 @@ type host struct {
 	addr   string
 
 	srv    *Server
-	dir    *sink.Dir
+	dirMu  sync.Mutex
+	dir    *sink.Dir // guarded by dirMu
 	cancel context.CancelFunc
 	done   chan struct{}
 	l      transport.Listener
@@ -102,10 +103,11 @@ func (h *host) start() {
 		h.t.Fatal(err)
 	}
 	h.l, h.addr = l, l.Addr().String()
-	h.dir, err = sink.OpenDir(h.root, sink.Options{KeepDoneLog: true})
+	dir, err := sink.OpenDir(h.root, sink.Options{KeepDoneLog: true})
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	h.swapDir(dir)
 	h.srv = &Server{Identity: h.server, Policy: h, Agent: "test", Log: slog.New(slog.NewTextHandler(h.t.Output(), nil))}
 	ctx, cancel := context.WithCancel(context.Background())
 	h.cancel, h.done = cancel, make(chan struct{})
@@ -129,15 +131,28 @@ func (h *host) stop() {
 	h.cancel()
 	_ = h.l.Close()
 	<-h.done
-	_ = h.dir.Close()
+	if old := h.swapDir(nil); old != nil {
+		_ = old.Close()
+	}
+}
+
+// swapDir makes dir what the next session stores in, and returns what it was.
+func (h *host) swapDir(dir *sink.Dir) (old *sink.Dir) {
+	h.dirMu.Lock()
+	defer h.dirMu.Unlock()
+	old, h.dir = h.dir, dir
+	return old
 }
 
 func (h *host) Authorize(_ context.Context, peer crypto.PeerID, _ []*x509.Certificate, _ string) (Grant, func(), error) {
 	if peer != h.known {
 		return Grant{}, nil, &Error{Op: "authorize", Kind: KindTrust, Err: errors.New("this key is not known here")}
 	}
+	h.dirMu.Lock()
+	dir := h.dir
+	h.dirMu.Unlock()
 	return Grant{Name: "laptop", Owner: peer.String(), Roots: []GrantedRoot{
-		{Name: "inbox", View: h.dir.View(peer.String(), h.rights), Rights: []string{"all"}, Default: true},
+		{Name: "inbox", View: dir.View(peer.String(), h.rights), Rights: []string{"all"}, Default: true},
 	}}, func() {}, nil
 }
 
