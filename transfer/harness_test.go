@@ -29,7 +29,10 @@ var kinds = []transport.Kind{transport.TCP, transport.QUIC}
 // overAll runs f over each transport.
 func overAll(t *testing.T, f func(t *testing.T, h *host)) {
 	for _, k := range kinds {
-		t.Run(string(k), func(t *testing.T) { f(t, newHost(t, k)) })
+		t.Run(string(k), func(t *testing.T) {
+			t.Parallel() // most of the time they wait
+			f(t, newHost(t, k))
+		})
 	}
 }
 
