@@ -86,26 +86,25 @@ func TestStdoutChunkOutlastsItsSession(t *testing.T) {
 
 // What the receiver says it holds is not believed against the hash that was made before.
 func TestLieAboutHeldChunks(t *testing.T) {
-	overAll(t, func(t *testing.T, h *host) {
-		src := filepath.Join(t.TempDir(), "f")
-		mustWrite(t, src, randomBytes(1, 300<<10), 0o644)
-		client := hostileServer(t, h, func(id uint32, m wire.Message, send func(uint32, wire.Message), _ io.Writer) {
-			switch m := m.(type) {
-			case wire.Stat:
-				send(id, wire.Error{Code: wire.CodeNotFound, Class: 4})
-			case wire.Open:
-				send(id, wire.Opened{State: wire.StatePartial, Epoch: 1, Have: wire.Ranges{{Start: 0, Count: 2}}})
-			case wire.Hashes:
-				send(id, wire.HashList{CVs: make([]wire.Hash, m.Count)})
-			case wire.Commit:
-				t.Error("it was committed")
-			}
-		})
-		client.Options.Checksum = true
-		if _, err := client.Send(t.Context(), []Source{{Path: src}}, addrOf("f")); KindOf(err) != KindSourceChanged {
-			t.Error(err)
+	h := newHost(t, transport.TCP)
+	src := filepath.Join(t.TempDir(), "f")
+	mustWrite(t, src, randomBytes(1, 300<<10), 0o644)
+	client := hostileServer(t, h, func(id uint32, m wire.Message, send func(uint32, wire.Message), _ io.Writer) {
+		switch m := m.(type) {
+		case wire.Stat:
+			send(id, wire.Error{Code: wire.CodeNotFound, Class: 4})
+		case wire.Open:
+			send(id, wire.Opened{State: wire.StatePartial, Epoch: 1, Have: wire.Ranges{{Start: 0, Count: 2}}})
+		case wire.Hashes:
+			send(id, wire.HashList{CVs: make([]wire.Hash, m.Count)})
+		case wire.Commit:
+			t.Error("it was committed")
 		}
 	})
+	client.Options.Checksum = true
+	if _, err := client.Send(t.Context(), []Source{{Path: src}}, addrOf("f")); KindOf(err) != KindSourceChanged {
+		t.Error(err)
+	}
 }
 
 // No more streams join than are allowed, also when they come at once.
