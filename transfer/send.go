@@ -44,6 +44,8 @@ type sendTask struct {
 	pipe  *pipeSource
 	meta  bool // second visit of a directory: set its mode and time
 
+	denied error // why a directory was not made: it may come to be by what is put into it
+
 	id      wire.TransferID
 	fresh   bool
 	resumed bool // what was there before this run has been counted
@@ -337,6 +339,10 @@ func (s *sender) task(ctx context.Context, cs *clientSession, t *sendTask) error
 		m.Mode |= 0o700 // to be filled; its own mode comes at the end
 		m.HasMTime = false
 		_, err := cs.request(ctx, 0, wire.Mkdir{Root: s.root, Path: dst, Parents: true, ExistOK: true, Meta: &m})
+		if KindOf(err) == KindDenied { // the right to put is that to make missing parents as well
+			t.denied = err
+			return nil
+		}
 		if err == nil {
 			s.m.made(t.shown)
 		}
@@ -358,8 +364,13 @@ func (s *sender) task(ctx context.Context, cs *clientSession, t *sendTask) error
 
 func (s *sender) setMeta(ctx context.Context, cs *clientSession, t *sendTask, dst wire.Path) error {
 	_, err := cs.request(ctx, 0, wire.SetMeta{Root: s.root, Path: dst, Meta: metaFrom(t.info)})
-	if KindOf(err) == KindDenied {
+	switch {
+	case err != nil && t.denied != nil && (KindOf(err) == KindDenied || KindOf(err) == KindNotFound):
+		return t.denied // nothing was put into it
+	case KindOf(err) == KindDenied:
 		return nil // append mode: an existing directory stays as it is
+	case err == nil && t.denied != nil:
+		s.m.made(t.shown)
 	}
 	return err
 }
