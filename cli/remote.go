@@ -205,10 +205,11 @@ const maxSorted = 1 << 16
 
 func (l *lister) place(ctx context.Context, r *transfer.Remote, p address) error {
 	e, err := r.Stat(ctx, p.at)
-	if err != nil {
+	switch {
+	case transfer.KindOf(err) == transfer.KindDenied: // there may be the right to list without that to stat
+	case err != nil:
 		return err
-	}
-	if e.Kind != sink.Directory {
+	case e.Kind != sink.Directory:
 		return l.entry(p.path, e)
 	}
 	err = r.List(ctx, p.at, func(e transfer.RemoteEntry) error {
