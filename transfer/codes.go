@@ -110,6 +110,10 @@ func codeOf(err error) (wire.Code, string) {
 		return wire.CodeSourceChanged, "a chunk came twice with different content"
 	case errors.Is(err, sink.ErrRootMismatch), errors.Is(err, sink.ErrMissing):
 		return wire.CodeRootMismatch, "what is here is not what was committed"
+	case errors.Is(err, sink.ErrStageLost):
+		return wire.CodeStageLost, "what was held of the file is gone"
+	case errors.Is(err, sink.ErrRange):
+		return wire.CodeProtocol, "outside of the file"
 	case errors.Is(err, sink.ErrDenied):
 		return wire.CodeDenied, "no right to do that"
 	case errors.Is(err, sink.ErrBadPath):
