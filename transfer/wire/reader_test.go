@@ -67,7 +67,7 @@ func TestReaderRefusesDeclaredLengthAtOnce(t *testing.T) {
 		src := &endless{}
 		r := NewReader(io.MultiReader(bytes.NewReader(c.h.append(nil)), src), c.max)
 		var err error
-		if n := allocated(func() { _, err = r.Next() }); n > 4096 {
+		if n := allocated(func() { _, err = r.Next() }); n > 12<<10 { // with room for what other goroutines allocate meanwhile
 			t.Errorf("%+v: %d bytes allocated", c.h, n)
 		}
 		if got := outcome(t, err); got != "LIMIT" {
