@@ -252,6 +252,13 @@ func (g *getter) task(ctx context.Context, cs *clientSession, t *getTask) error 
 	return nil
 }
 
+// At the top of a root the receiver keeps its own state under stateName. What another xfer left under that name in a source
+// is of no use where it would have to go there.
+const (
+	stateName = ".xfer"
+	ownState  = "the state of another xfer"
+)
+
 // directory makes a directory and queues what the server lists in it.
 func (g *getter) directory(ctx context.Context, cs *clientSession, t *getTask, p sink.Path) error {
 	if g.c.Options.DryRun {
@@ -274,6 +281,10 @@ func (g *getter) directory(ctx context.Context, cs *clientSession, t *getTask, p
 			return err
 		}
 		for _, e := range page.Entries {
+			if len(t.path) == 0 && e.Name == stateName {
+				g.m.skipped(t.shown+"/"+e.Name, ownState)
+				continue
+			}
 			c := taskOf(e)
 			c.top = t.top
 			c.path = append(append([]string(nil), t.path...), e.Name)

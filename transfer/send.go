@@ -255,6 +255,12 @@ func vanished(err error) error {
 
 // entry makes the task of one entry of the walk; false ends the walk.
 func (s *sender) entry(ctx context.Context, root *sendRoot, e tree.Entry, dst []string, shown string) bool {
+	if len(dst) > 0 && dst[0] == stateName {
+		if len(dst) == 1 {
+			s.m.skipped(shown, ownState)
+		}
+		return true
+	}
 	if e.Err != nil {
 		s.m.failed(withPath(localError("read", shown, vanished(e.Err)), shown).(*Error))
 		return true

@@ -469,3 +469,21 @@ func TestRemoteOperations(t *testing.T) {
 		}
 	})
 }
+
+// A root of another xfer is sent, and fetched, without the state of that one.
+func TestStateOfAnotherXferIsLeftAlone(t *testing.T) {
+	h := newHost(t, transport.TCP)
+	src := filepath.Join(t.TempDir(), "root")
+	mustWrite(t, filepath.Join(src, ".xfer", "stage", "x"), []byte("state"), 0o600)
+	mustWrite(t, filepath.Join(src, "f"), []byte("content"), 0o600)
+	res := h.mustSend(Options{}, "", src+"/")
+	if res.Files != 1 || len(res.Skipped) != 1 {
+		t.Errorf("sent: %+v", res)
+	}
+	h.mustSend(Options{}, "", src) // deeper it is nothing special
+	mustEqualFile(t, h.path("root/.xfer/stage/x"), filepath.Join(src, ".xfer", "stage", "x"))
+	res = h.mustGet(Options{}, filepath.Join(t.TempDir(), "back"), "root")
+	if res.Files != 1 || len(res.Skipped) != 1 {
+		t.Errorf("fetched: %+v", res)
+	}
+}
