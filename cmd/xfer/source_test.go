@@ -46,9 +46,9 @@ func TestSourceReplacedBetweenTries(t *testing.T) {
 				what := fmt.Sprintf("%s, after %v", way, sig)
 				src := filepath.Join(t.TempDir(), "file")
 				mustRandomFile(t, src, 1, size)
-				args := []string{"send", "--transport", transport, "--bwlimit", "6M", src, d.host("file")}
+				args := []string{"send", "--transport", transport, "--bwlimit", "2M", src, d.host("file")}
 				old := mustRandomFile(t, d.inbox("file"), 2, 1000)
-				stop := c.begun(t, 2<<20, args...)
+				stop := c.begun(t, 1<<20, args...)
 				was, err := os.Stat(src)
 				must(t, err)
 				stop(sig)
@@ -160,7 +160,7 @@ func TestSourceReplacedWhileRead(t *testing.T) {
 			versions[i] = mustRandomFile(t, src, uint64(i+10), size)
 		}
 		when := time.Unix(1_650_000_000, 1)
-		stop := disturb(t, src, 12*time.Millisecond, func(_ *os.File, i int) error {
+		stop := disturb(t, src, 30*time.Millisecond, func(_ *os.File, i int) error {
 			next := src + ".next"
 			if err := os.WriteFile(next, versions[i%2], 0o644); err != nil {
 				return err
@@ -172,7 +172,7 @@ func TestSourceReplacedWhileRead(t *testing.T) {
 		})
 		defer stop()
 		ended := map[int]int{}
-		for range count(20) {
+		for began, n := time.Now(), 0; n < count(20) && time.Since(began) < 5*time.Second; n++ {
 			o := c.run("", "send", "-c", "--transport", transport, src, d.host("file"))
 			ended[o.code]++
 			if o.code != 0 && o.code != 27 {
@@ -258,7 +258,7 @@ func TestGetKilledHalfWay(t *testing.T) {
 		for i, whom := range []string{"client", "daemon", "client by SIGINT"} {
 			old := mustRandomFile(t, dst, uint64(i+20), 2<<20)
 			data := mustRandomFile(t, d.inbox("file"), uint64(i+30), size)
-			stop := c.begun(t, 2<<20, "get", "--transport", transport, "--bwlimit", "6M", d.host("file"), dst)
+			stop := c.begun(t, 1<<20, "get", "--transport", transport, "--bwlimit", "2M", d.host("file"), dst)
 			sig := syscall.SIGKILL
 			switch whom {
 			case "daemon":

@@ -178,14 +178,16 @@ func TestStateIsHostile(t *testing.T) {
 		mustWrite(t, filepath.Join(base, "src", "done"), "done before", 0o644)
 		c.want(t, 0, send("done")...)
 		early := filepath.Join(base, "early")
+		var first []string
 		for i, name := range []string{"one", "two"} {
 			sources[name] = mustRandomFile(t, filepath.Join(base, "src", name), uint64(40+i), size)
-			stop := c.begun(t, 1<<20, append(send(name), "--bwlimit", "3M")...)
+			stop := c.begun(t, 1<<20, append(send(name), "--bwlimit", "2M")...)
+			at := slices.DeleteFunc(place.stages(), func(dir string) bool { return len(first) > 0 && dir == first[0] })
 			if i == 0 {
-				must(t, os.WriteFile(early, mustRead(t, journal(place.stages()[0])), 0o600))
+				first = at
+				must(t, os.WriteFile(early, mustRead(t, journal(at[0])), 0o600))
 			}
-			stop(syscall.SIGKILL)
-			stop = c.begun(t, 4<<20, append(send(name), "--bwlimit", "4M")...)
+			eventually(t, "a journal of 14 chunks", func() bool { return len(mustRead(t, journal(at[0]))) > 15*48 })
 			stop(syscall.SIGKILL)
 		}
 		d.kill(syscall.SIGKILL)
@@ -216,7 +218,9 @@ func TestStateIsHostile(t *testing.T) {
 						t.Fatalf("%s: %s: exit %d, and the file is wrong: %d bytes, %v\n%s", what, name, o.code, len(got), err, o.stderr)
 					}
 					r := o.result(t)
-					if r.BytesResumed+r.BytesSent != size || r.BytesResumed == 0 && m.again != "any" || r.BytesResumed < 2<<20 && m.again == "all" {
+					// The rest of a chunk whose beginning turns out to be bad is sent for nothing.
+					twice := r.BytesResumed + r.BytesSent - size
+					if twice < 0 || twice > 1<<20 || m.again == "all" && twice > 0 || r.BytesResumed == 0 && m.again != "any" || r.BytesResumed < 2<<20 && m.again == "all" {
 						t.Errorf("%s: %s: %d resumed, %d sent of %d", what, name, r.BytesResumed, r.BytesSent, size)
 					}
 				}
