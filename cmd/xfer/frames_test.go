@@ -47,17 +47,19 @@ type framer struct {
 	r  *wire.Reader
 }
 
-// framerOn opens the first stream of c.
-func framerOn(t testing.TB, c transport.Conn) *framer {
+// framerOn opens the first stream of c. It fails where c has ended already.
+func framerOn(t testing.TB, c transport.Conn) (*framer, error) {
 	t.Helper()
 	t.Cleanup(func() { _ = c.Close(0, "") })
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	st, err := c.OpenStream(ctx)
-	must(t, err)
-	must(t, st.SetReadDeadline(time.Now().Add(30*time.Second)))
-	must(t, st.SetWriteDeadline(time.Now().Add(30*time.Second)))
-	return &framer{t: t, c: c, st: st, r: wire.NewReader(st, wire.MaxControl)}
+	if err != nil {
+		return nil, err
+	}
+	_ = st.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_ = st.SetWriteDeadline(time.Now().Add(30 * time.Second))
+	return &framer{t: t, c: c, st: st, r: wire.NewReader(st, wire.MaxControl)}, nil
 }
 
 // framerOf connects as id and begins no session yet.
@@ -65,7 +67,9 @@ func (s *server) framerOf(t testing.TB, kind string, id *crypto.Identity) *frame
 	t.Helper()
 	c, err := dialAs(kind, s.addr, crypto.ClientTLS(id, s.identity(t).ID()))
 	must(t, err)
-	return framerOn(t, c)
+	f, err := framerOn(t, c)
+	must(t, err)
+	return f
 }
 
 // hello begins a session.

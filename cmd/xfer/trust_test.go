@@ -69,10 +69,10 @@ func TestServerRefuses(t *testing.T) {
 			began := time.Now()
 			conn, err := dialAs(kind, d.addr, with(certstest.New(t), server, c.change))
 			if err == nil { // TLS 1.3: the client learns of the refusal with its first read
-				f := framerOn(t, conn)
-				_, err = f.st.Write(frameOf(t, 0, wire.Hello{Versions: []uint64{0}}))
 				var m wire.Message
-				if err == nil {
+				var f *framer
+				if f, err = framerOn(t, conn); err == nil {
+					_, _ = f.st.Write(frameOf(t, 0, wire.Hello{Versions: []uint64{0}})) // which may come too late
 					m, err = f.next()
 				}
 				e, isError := m.(wire.Error)
