@@ -556,12 +556,12 @@ func TestHostileServerOnGet(t *testing.T) {
 					send(id, wire.Entries{Entries: []wire.Entry{{Name: "a", Kind: wire.KindOther}}, Next: []byte("a")})
 				}
 			}, KindProtocol},
-			"our state folder as a name": {func(id uint32, m wire.Message, send func(uint32, wire.Message), raw io.Writer) {
+			"a stage of ours as a name": {func(id uint32, m wire.Message, send func(uint32, wire.Message), raw io.Writer) {
 				switch m.(type) {
 				case wire.Stat:
 					send(id, dir)
 				case wire.List:
-					send(id, wire.Entries{Entries: []wire.Entry{{Name: ".xfer", Kind: wire.KindSymlink, Target: "/tmp"}}})
+					send(id, wire.Entries{Entries: []wire.Entry{{Name: ".xfer-01234567", Kind: wire.KindSymlink, Target: "/tmp"}}})
 				}
 			}, KindDenied},
 			"silence": {func(uint32, wire.Message, func(uint32, wire.Message), io.Writer) {}, KindStalled},

@@ -19,7 +19,7 @@ func TestSlowIsNotStalled(t *testing.T) {
 		dir := t.TempDir()
 		src := filepath.Join(dir, "f")
 		mustWrite(t, src, randomBytes(1, 256<<10), 0o644)
-		slow := Options{Timeout: 300 * time.Millisecond, BWLimit: func(time.Time) (int64, int64) { return 256 << 10, 256 << 10 }}
+		slow := Options{Timeout: 1500 * time.Millisecond, BWLimit: func(time.Time) (int64, int64) { return 80 << 10, 80 << 10 }}
 		if res := h.mustSend(slow, "", src); res.Retries != 0 {
 			t.Errorf("sent with %d retries", res.Retries)
 		}

@@ -87,11 +87,11 @@ func TestSilentStdinIsNoStall(t *testing.T) {
 		r, w := io.Pipe()
 		go func() {
 			_, _ = w.Write(make([]byte, 4<<20))
-			time.Sleep(1200 * time.Millisecond)
+			time.Sleep(3500 * time.Millisecond)
 			_, _ = w.Write([]byte("end"))
 			_ = w.Close()
 		}()
-		res, err := h.newClient(Options{Timeout: 400 * time.Millisecond}).Send(context.Background(), []Source{{Stdin: r}}, addrOf("in"))
+		res, err := h.newClient(Options{Timeout: 1500 * time.Millisecond}).Send(context.Background(), []Source{{Stdin: r}}, addrOf("in"))
 		if err != nil || res.Retries != 0 || res.Bytes != 4<<20+3 {
 			t.Fatalf("%v, %+v", err, res)
 		}
