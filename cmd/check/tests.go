@@ -26,13 +26,16 @@ type event struct {
 // test runs all tests, in random order, and tells those that failed with what they said.
 func (c *checker) test(ctx context.Context) bool {
 	args := []string{"go", "test", "-json", "-shuffle=on", "-timeout=20m"}
+	var env []string
 	if c.race {
 		args = append(args, "-race")
+		// The detector lets every process wait a second at its end, and the tests of the command start thousands.
+		env = []string{"GORACE=atexit_sleep_ms=0"}
 	}
 	if c.short {
 		args = append(args, "-short")
 	}
-	cmd := c.command(ctx, nil, append(args, c.packages...)...)
+	cmd := c.command(ctx, env, append(args, c.packages...)...)
 	out := &lockedWriter{w: c.out}
 	cmd.Stderr = out
 	stdout, err := cmd.StdoutPipe()

@@ -129,6 +129,9 @@ func (l *logBuffer) String() string {
 // startDaemon starts a daemon on a free port; args are added.
 func startDaemon(t testing.TB, args ...string) *server {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: starts a daemon and many commands")
+	}
 	s := &server{side: newSide(t), logs: &logBuffer{}, args: args}
 	s.start("127.0.0.1:0")
 	t.Cleanup(func() {

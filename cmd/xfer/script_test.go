@@ -48,6 +48,7 @@ func TestScript(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("XFER_HOME", filepath.Join(e.WorkDir, "client"))
 			e.Setenv("HOST", "127.0.0.1")
+			e.Setenv("GORACE", os.Getenv("GORACE"))
 			e.Values[daemonsKey{}] = map[string]*scriptDaemon{}
 			return nil
 		},
