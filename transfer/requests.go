@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"io/fs"
 
 	"xfer/transfer/sink"
 	"xfer/transfer/wire"
@@ -290,5 +289,3 @@ func wireEntry(e sink.Entry) wire.Entry {
 		Name: e.Name, Kind: wire.Kind(e.Kind), Size: uint64(max(e.Size, 0)), Mode: modeBits(e.Mode), MTimeNS: e.MTime.UnixNano(), Target: e.Target,
 	}
 }
-
-var _ = fs.ErrExist
