@@ -43,13 +43,14 @@ type host struct {
 	root   string // the root's directory
 	server *crypto.Identity
 	client *crypto.Identity
-	known  crypto.PeerID // the one client that is let in
-	rights sink.Rights
 	addr   string
 
+	mu     sync.Mutex
+	known  crypto.PeerID // the one client that is let in; guarded by mu, as all that set changes
+	rights sink.Rights
+	dir    *sink.Dir
+
 	srv    *Server
-	dirMu  sync.Mutex
-	dir    *sink.Dir // guarded by dirMu
 	cancel context.CancelFunc
 	done   chan struct{}
 	l      transport.Listener
@@ -124,6 +125,7 @@ func (h *host) start() {
 			if err != nil {
 				return
 			}
+			h.set(func() {}) // what was set before this connection came is seen
 			wg.Go(func() { _ = srv.Serve(ctx, c) })
 		}
 	}()
@@ -139,23 +141,30 @@ func (h *host) stop() {
 	}
 }
 
+// set changes what the server goes by, for the connections that come from now on.
+func (h *host) set(f func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f()
+}
+
 // swapDir makes dir what the next session stores in, and returns what it was.
 func (h *host) swapDir(dir *sink.Dir) (old *sink.Dir) {
-	h.dirMu.Lock()
-	defer h.dirMu.Unlock()
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	old, h.dir = h.dir, dir
 	return old
 }
 
 func (h *host) Authorize(_ context.Context, peer crypto.PeerID, _ []*x509.Certificate, _ string) (Grant, func(), error) {
-	if peer != h.known {
+	h.mu.Lock()
+	known, rights, dir := h.known, h.rights, h.dir
+	h.mu.Unlock()
+	if peer != known {
 		return Grant{}, nil, &Error{Op: "authorize", Kind: KindTrust, Err: errors.New("this key is not known here")}
 	}
-	h.dirMu.Lock()
-	dir := h.dir
-	h.dirMu.Unlock()
 	return Grant{Name: "laptop", Owner: peer.String(), Roots: []GrantedRoot{
-		{Name: "inbox", View: dir.View(peer.String(), h.rights), Rights: []string{"all"}, Default: true},
+		{Name: "inbox", View: dir.View(peer.String(), rights), Rights: []string{"all"}, Default: true},
 	}}, func() {}, nil
 }
 

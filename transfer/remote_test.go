@@ -110,7 +110,7 @@ func TestLieAboutHeldChunks(t *testing.T) {
 // No more streams join than are allowed, also when they come at once.
 func TestStreamsJoinOneByOne(t *testing.T) {
 	h := newHost(t, transport.TCP)
-	h.srv.Limits.MaxStreams = 3
+	h.set(func() { h.srv.Limits.MaxStreams = 3 })
 	p := h.raw()
 	w := p.hello()
 	key, err := crypto.SessionKey(p.c)

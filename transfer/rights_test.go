@@ -16,7 +16,7 @@ func TestTreeWithTheRightToPut(t *testing.T) {
 		if err := os.Chmod(filepath.Join(src, "a/b"), 0o711); err != nil {
 			t.Fatal(err)
 		}
-		h.rights = sink.Put
+		h.set(func() { h.rights = sink.Put })
 		res := h.mustSend(Options{}, "", src)
 		mustEqualFile(t, h.path("tree/a/b/file"), filepath.Join(src, "a/b/file"))
 		if fi, err := os.Stat(h.path("tree/a/b")); err != nil || fi.Mode().Perm() != 0o711 {

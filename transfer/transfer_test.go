@@ -263,7 +263,7 @@ func TestSourceChangesWhileRead(t *testing.T) {
 
 func TestAppendNeverReplaces(t *testing.T) {
 	overAll(t, func(t *testing.T, h *host) {
-		h.rights = sink.Put | sink.Get | sink.RList | sink.RStat | sink.RMkdir | sink.NoReplace
+		h.set(func() { h.rights = sink.Put | sink.Get | sink.RList | sink.RStat | sink.RMkdir | sink.NoReplace })
 		src := filepath.Join(t.TempDir(), "f")
 		mustWrite(t, src, randomBytes(8, 1<<20), 0o644)
 		h.mustSend(Options{}, "", src)
@@ -340,7 +340,7 @@ func TestStdinAndStdout(t *testing.T) {
 
 func TestStrangerIsRefused(t *testing.T) {
 	overAll(t, func(t *testing.T, h *host) {
-		h.known = certstest.New(t).ID()
+		h.set(func() { h.known = certstest.New(t).ID() })
 		c := h.newClient(Options{})
 		src := filepath.Join(t.TempDir(), "secret-name")
 		mustWrite(t, src, []byte("x"), 0o600)
