@@ -278,11 +278,8 @@ func (d *demo) send(ctx context.Context, source string, size int64) (transfer.Re
 // receipt shows what the daemon signed, and checks it as "xfer receipt verify" does.
 func (d *demo) receipt(res transfer.Result, size int64) error {
 	name := filepath.Join(d.dir, "receipt")
-	data, err := transfer.EncodeReceipts(res.Receipts)
-	if err != nil {
-		return err
-	}
-	if err := keepFile(name, data); err != nil {
+	f := transfer.ReceiptFile{Receipts: res.Receipts, Tree: res.Tree}
+	if err := keepFile(name, f.Encode()); err != nil {
 		return err
 	}
 	if _, err := d.sub(context.Background(), "client", "", "receipt", "verify", name); err != nil {

@@ -28,26 +28,26 @@ func (a *app) receiptCommand() *cobra.Command {
 			return usagef("want show or verify")
 		},
 	}
-	show := &cobra.Command{Use: "show FILE", Short: "hash, size and path of each file", Args: operands(1, 1, "one FILE")}
+	show := &cobra.Command{Use: "show FILE", Short: "hash, size and path of each file, and the manifest's hash of a tree", Args: operands(1, 1, "one FILE")}
 	verify := &cobra.Command{Use: "verify FILE", Short: "check that nothing was altered and that we know who signed", Args: operands(1, 1, "one FILE"),
 		Long: "verify exits 0 where every signature is right and of a key that we know, 26 where anything was altered, 5 for an unknown signer."}
 	fs, fv := localFlags(show), localFlags(verify)
 	show.RunE = func(cmd *cobra.Command, args []string) error {
 		return a.prepare(cmd, fs, "", func(ctx context.Context, o *output) error {
-			list, err := readReceipts(a.env.Stdin, args[0])
+			f, err := readReceipts(a.env.Stdin, args[0])
 			if err != nil {
 				return err
 			}
-			return showReceipts(o, list)
+			return showReceipts(o, f)
 		})
 	}
 	verify.RunE = func(cmd *cobra.Command, args []string) error {
 		return a.prepare(cmd, fv, "", func(ctx context.Context, o *output) error {
-			list, err := readReceipts(a.env.Stdin, args[0])
+			f, err := readReceipts(a.env.Stdin, args[0])
 			if err != nil {
 				return err
 			}
-			return a.verifyReceipts(o, list)
+			return a.verifyReceipts(o, f.Receipts)
 		})
 	}
 	cmd.AddCommand(show, verify)
@@ -55,29 +55,30 @@ func (a *app) receiptCommand() *cobra.Command {
 }
 
 // readReceipts reads a receipt file. What does not decode was altered or never was one: both are a failed verification.
-func readReceipts(stdin io.Reader, name string) ([]transfer.Receipt, error) {
+func readReceipts(stdin io.Reader, name string) (transfer.ReceiptFile, error) {
+	var list transfer.ReceiptFile
 	r := stdin
 	if name != "-" {
 		f, err := os.Open(name)
 		if errors.Is(err, os.ErrNotExist) {
-			return nil, failf(exitNotFound, noHint, "receipt %s: there is no such file", quote(name))
+			return list, failf(exitNotFound, noHint, "receipt %s: there is no such file", quote(name))
 		}
 		if err != nil {
-			return nil, localIO(err)
+			return list, localIO(err)
 		}
 		defer f.Close()
 		r = f
 	}
 	data, err := io.ReadAll(io.LimitReader(r, maxReceiptFile+1))
 	if err != nil {
-		return nil, localIO(err)
+		return list, localIO(err)
 	}
 	if len(data) > maxReceiptFile {
-		return nil, failf(exitVerify, noHint, "receipt %s: larger than any receipt", quote(name))
+		return list, failf(exitVerify, noHint, "receipt %s: larger than any receipt", quote(name))
 	}
-	list, err := transfer.DecodeReceipts(data)
+	list, err = transfer.DecodeReceiptFile(data)
 	if err != nil {
-		return nil, failf(exitVerify, "get it from the place where it was kept, or send again with --receipt", "%s is no receipt, or it was altered: %v", quote(name), err)
+		return list, failf(exitVerify, "get it from the place where it was kept, or send again with --receipt", "%s is no receipt, or it was altered: %v", quote(name), err)
 	}
 	return list, nil
 }
@@ -93,8 +94,13 @@ type jsonReceipt struct {
 	Signer     string `json:"signer"`
 }
 
-func showReceipts(o *output, list []transfer.Receipt) error {
-	for _, r := range list {
+// jsonManifest is in the result of "receipt show": null where no tree was received.
+type jsonManifest struct {
+	Manifest *string `json:"manifest"`
+}
+
+func showReceipts(o *output, f transfer.ReceiptFile) error {
+	for _, r := range f.Receipts {
 		if o.json() {
 			o.emit(jsonReceipt{"file", stamp(time.Now()), pathJSON(r.Path), r.Root.String(), r.Size, stamp(r.Time), r.Durability, crypto.PeerIDOfSPKI(r.Signer()).String()})
 			o.count(r.Size)
@@ -104,7 +110,17 @@ func showReceipts(o *output, list []transfer.Receipt) error {
 			return err
 		}
 	}
-	return nil
+	var m jsonManifest
+	if f.Tree {
+		hash := f.Manifest().String()
+		m.Manifest = &hash
+		if !o.json() {
+			if err := o.print("manifest  " + hash + "\n"); err != nil {
+				return err
+			}
+		}
+	}
+	return o.result(m)
 }
 
 // verifyReceipts checks every signature, and that we know who signed: ourselves, a server or a client.

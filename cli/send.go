@@ -200,7 +200,7 @@ func (a *app) runTransfer(ctx context.Context, o *output, f *runFlags, r *run) e
 	res, err := r.do(ctx, c)
 	o.setResult(res)
 	if f.receipt != "" && !f.dryRun && (err == nil || len(res.Receipts) > 0) {
-		if rerr := o.keepReceipts(f.receipt, res.Receipts); rerr != nil && err == nil {
+		if rerr := o.keepReceipts(f.receipt, res); rerr != nil && err == nil {
 			err = rerr
 		}
 	}
@@ -236,12 +236,9 @@ func cause(err error) error {
 	return err
 }
 
-func (o *output) keepReceipts(name string, list []transfer.Receipt) error {
-	data, err := transfer.EncodeReceipts(list)
-	if err != nil {
-		return fmt.Errorf("--receipt: %w", err)
-	}
-	if err := keepFile(name, data); err != nil {
+func (o *output) keepReceipts(name string, res transfer.Result) error {
+	f := transfer.ReceiptFile{Receipts: res.Receipts, Tree: res.Tree}
+	if err := keepFile(name, f.Encode()); err != nil {
 		return err
 	}
 	o.mu.Lock()

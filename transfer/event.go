@@ -60,6 +60,7 @@ type Result struct {
 	ErrorCount   int64
 	Skipped      []Skipped // special files, at most 1000
 	Receipts     []Receipt // only with Options.Receipts
+	Tree         bool      // a directory was among the sources
 	Duration     time.Duration
 	Peer         string
 }

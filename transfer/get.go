@@ -152,6 +152,7 @@ func (g *getter) start(a Address, into bool) error {
 		return &Error{Op: "get", Path: shown, Kind: KindNotFound, Err: errors.New("is no directory")}
 	}
 	if t.kind == sink.Directory {
+		g.m.tree()
 		if t.top, err = g.open(dst); err != nil {
 			return err
 		}

@@ -182,6 +182,13 @@ func (m *meter) receipt(r Receipt) {
 	m.r.Receipts = append(m.r.Receipts, r)
 }
 
+// tree notes that a source is a directory.
+func (m *meter) tree() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.r.Tree = true
+}
+
 // progressAt returns the time of the last progress.
 func (m *meter) progressAt() time.Time {
 	m.mu.Lock()

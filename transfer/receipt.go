@@ -1,9 +1,7 @@
 package transfer
 
 import (
-	"encoding/binary"
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 
@@ -62,63 +60,3 @@ func checkReceipt(w wire.Receipt, peer crypto.PeerID) error {
 }
 
 func (s *session) peerKey() crypto.PeerID { return s.conn.Peer() }
-
-// A receipt file is this line, then for each receipt its length as four bytes, big-endian, and the receipt as in
-// PROTOCOL.md (RECEIPT); then a length of 0 and the BLAKE3 hash of all that is before the hash. Each receipt is signed, the list
-// is not: the hash tells that it was cut or damaged, not that somebody made another list of true receipts.
-const receiptMagic = "xfer receipts 1\n"
-
-// maxReceipt bounds one receipt in a file, in bytes.
-const maxReceipt = 16 << 10
-
-// EncodeReceipts makes the content of a receipt file.
-func EncodeReceipts(list []Receipt) ([]byte, error) {
-	b := []byte(receiptMagic)
-	for _, r := range list {
-		one := wire.EncodeReceipt(r.signed)
-		b = binary.BigEndian.AppendUint32(b, uint32(len(one)))
-		b = append(b, one...)
-	}
-	b = append(b, 0, 0, 0, 0)
-	sum := sumOf(b)
-	return append(b, sum[:]...), nil
-}
-
-func sumOf(b []byte) crypto.Digest {
-	h := crypto.NewHasher()
-	_, _ = h.Write(b)
-	return h.Sum()
-}
-
-// DecodeReceipts reads the content of a receipt file. It does not verify the signatures.
-func DecodeReceipts(b []byte) ([]Receipt, error) {
-	if len(b) < len(receiptMagic) || string(b[:len(receiptMagic)]) != receiptMagic {
-		return nil, errors.New("not a receipt file")
-	}
-	all := b
-	b = b[len(receiptMagic):]
-	var out []Receipt
-	for {
-		if len(b) < 4 {
-			return nil, errors.New("the receipt file is cut off")
-		}
-		n := binary.BigEndian.Uint32(b)
-		if n == 0 {
-			break
-		}
-		if n > maxReceipt || int(n) > len(b)-4 {
-			return nil, fmt.Errorf("receipt %d is cut off", len(out)+1)
-		}
-		w, err := wire.DecodeReceipt(b[4 : 4+n])
-		if err != nil {
-			return nil, fmt.Errorf("receipt %d: %w", len(out)+1, err)
-		}
-		out = append(out, receiptOf(w))
-		b = b[4+n:]
-	}
-	sum := sumOf(all[:len(all)-len(b)+4])
-	if string(b[4:]) != string(sum[:]) {
-		return nil, errors.New("the receipt file is cut off or was altered")
-	}
-	return out, nil
-}

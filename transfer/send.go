@@ -185,6 +185,7 @@ func (s *sender) walk(ctx context.Context, src Source, into bool) {
 		s.m.failed(localError("read", path, err).(*Error))
 		return
 	}
+	s.m.tree()
 	shown := strings.TrimSuffix(path, "/")
 	for e, err := range tree.Walk(ctx, top.fs, ".", tree.Options{}) {
 		if err != nil {
