@@ -33,6 +33,21 @@ type output struct {
 	extra    any    // fields of the result besides the usual ones: a struct or map
 	cleanups []func()
 	failures int
+	held     heldLine
+}
+
+// heldLine is what there is to say of the first file that failed. Where that was the only one, the last line of the run says
+// it all, so it waits until there is another file.
+type heldLine struct {
+	err  error
+	text string
+}
+
+func (o *output) releaseLocked() {
+	if o.held.text != "" {
+		o.lineLocked(o.held.text)
+		o.held = heldLine{}
+	}
 }
 
 func newOutput(env *Env, j *job) *output {
@@ -193,6 +208,9 @@ const jsonEvery = 500 * time.Millisecond
 
 func (o *output) progressLocked(e transfer.Event) {
 	o.last = e
+	if e.FilesTotal > 1 {
+		o.releaseLocked()
+	}
 	if o.conn.json && e.Time.Sub(o.lastJSON) >= jsonEvery {
 		o.startLocked(e)
 		o.lastJSON = e.Time
@@ -229,8 +247,14 @@ func (o *output) fileLocked(e transfer.Event) {
 	switch {
 	case e.Err != nil:
 		o.failures++
+		line := fmt.Sprintf("xfer: %s: %s", quote(e.Path), failureText(e))
+		if o.failures == 1 && o.last.FilesTotal <= 1 {
+			o.held = heldLine{e.Err, line}
+			return
+		}
+		o.releaseLocked()
 		if o.failures <= maxFailureLines {
-			o.lineLocked(fmt.Sprintf("xfer: %s: %s", quote(e.Path), failureText(e)))
+			o.lineLocked(line)
 		} else if o.failures == maxFailureLines+1 {
 			o.lineLocked("xfer: more files failed; --json or --report has them")
 		}
@@ -353,6 +377,9 @@ func (o *output) finish(err error) int {
 		o.res.Duration = time.Since(o.began)
 	}
 	o.progress.clear()
+	if err != o.held.err { // not errors.Is: what only wraps it says it in other words
+		o.releaseLocked()
+	}
 	host := o.job.host
 	r := resultJSON(o.job.verb, host, o.res, o.receipt, err)
 	if o.report != "" {

@@ -81,7 +81,7 @@ func build(cfg Config, store *certs.Store, open func(real string, cfg RootConfig
 }
 
 func openRoot(real string, cfg RootConfig) (rootDir, error) {
-	return sink.OpenDir(real, sink.Options{KeepDoneLog: true, KeepVersions: cfg.KeepVersions, StageMaxAge: cfg.StageMaxAge})
+	return sink.OpenDir(real, sink.Options{Path: real, KeepDoneLog: true, KeepVersions: cfg.KeepVersions, StageMaxAge: cfg.StageMaxAge})
 }
 
 // Close releases the roots of a daemon that was never run.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"xfer/certs"
+	"xfer/transfer/sink"
 	"xfer/transfer/transport"
 )
 
@@ -158,5 +159,28 @@ func TestNewRefusesABadConfiguration(t *testing.T) {
 	defer store.Close()
 	if _, err := New(Config{}, store); err == nil || !strings.Contains(err.Error(), "no root") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A directory that was put in the place of a root's is taken with a reload, and not before.
+func TestReloadOpensWhatIsInTheRootsPlace(t *testing.T) {
+	w := newWorld(t, nil)
+	was := w.roots["second"]
+	if err := w.Reload(w.cfg); err != nil {
+		t.Fatal(err)
+	}
+	if w.roots["second"] != was || was.closes() != 0 {
+		t.Fatal("a root that is at its place was opened again")
+	}
+	was.moved = sink.ErrMoved
+	delete(w.roots, "second")
+	if err := w.Reload(w.cfg); err != nil {
+		t.Fatal(err)
+	}
+	if w.roots["second"] == nil || was.closes() != 1 {
+		t.Errorf("a root that was moved is served still, or was closed %d times", was.closes())
+	}
+	if first := w.roots["first"]; first.closes() != 0 {
+		t.Error("the other root was closed")
 	}
 }

@@ -18,6 +18,7 @@ type rootDir interface {
 	View(owner string, r sink.Rights) *sink.View
 	CleanUp(ctx context.Context) (removed int, err error)
 	Space() (free, total int64, err error)
+	Here() error
 	Close() error
 }
 
@@ -75,7 +76,8 @@ type loaded struct {
 	kept []string // names of roots with other options than before, which hold from the next start on
 }
 
-// load puts cfgs in place of what was served. Directories that were open stay so. An error changes nothing.
+// load puts cfgs in place of what was served. Directories that were open stay so, unless another is in their place now. An
+// error changes nothing.
 func (r *roots) load(cfgs []RootConfig) (did loaded, err error) {
 	old, put := r.get()
 	defer put()
@@ -100,7 +102,7 @@ func (r *roots) load(cfgs []RootConfig) (did loaded, err error) {
 				return fail(fmt.Errorf("roots %q and %q: one lies within the other (%q, %q)", n.name, cfg.Name, n.real, real))
 			}
 		}
-		if i := slices.IndexFunc(old, func(n named) bool { return n.real == real }); i >= 0 {
+		if i := slices.IndexFunc(old, func(n named) bool { return n.real == real && n.dir.Here() == nil }); i >= 0 {
 			n := named{cfg.Name, old[i].root}
 			if !sameOptions(n.cfg, cfg) {
 				did.kept = append(did.kept, cfg.Name)

@@ -45,6 +45,7 @@ type fakeRoot struct {
 	views   []string // "owner rights"
 	closed  int
 	cleaned int
+	moved   error
 	err     error
 }
 
@@ -62,6 +63,7 @@ func (f *fakeRoot) CleanUp(context.Context) (int, error) {
 	return 0, f.err
 }
 
+func (f *fakeRoot) Here() error                           { return f.moved }
 func (f *fakeRoot) Space() (free, total int64, err error) { return 10, 20, f.err }
 
 func (f *fakeRoot) Close() error {

@@ -124,6 +124,8 @@ func codeOf(err error) (wire.Code, string) {
 		return wire.CodeNotDir, "something that is no directory is in the way"
 	case errors.Is(err, sink.ErrTooBig):
 		return wire.CodeTooBig, "larger than can be received"
+	case errors.Is(err, sink.ErrMoved): // before what it wraps
+		return wire.CodeIOError, "the directory of this root was moved, removed or mounted over; its daemon must be restarted"
 	case errors.As(err, &se):
 		return wire.CodeIOError, "a sync to disk failed; nothing is called durable"
 	case errors.Is(err, fs.ErrNotExist):

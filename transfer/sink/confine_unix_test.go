@@ -250,8 +250,11 @@ func TestSwappedDirectory(t *testing.T) {
 	must(t, os.Mkdir(root+"/swap", 0o755))
 	must(t, os.Symlink(outside, root+"/evil"))
 	swaps := 20_000
-	if testing.Short() {
+	switch {
+	case testing.Short():
 		swaps = 2_000
+	case os.Getenv("XFER_TEST_REPEAT") != "":
+		swaps = 100_000
 	}
 	done := make(chan struct{})
 	go func() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ type Options struct {
 	GroupBytes   int64            // whoever calls Checkpoint does so at the latest after so many bytes, 64 MiB
 	GroupEvery   time.Duration    // ... or so long, 2 s
 	StageMaxAge  time.Duration    // unfinished stages without progress go after this, 14 days
+	Path         string           // where the directory must be found whenever it is used, else ErrMoved; "" = wherever it goes
 	KeepDoneLog  bool             // a served root keeps done.log (receipts are replayed); a get does not
 	KeepVersions int              // of one path, for IfExists Version, 10
 	Now          func() time.Time // time.Now; for receipts, names of versions and ages
@@ -120,6 +122,22 @@ func Open(fsys durable.FS, o Options) (*Dir, error) {
 // View returns what the principal owner sees with rights r. owner is part of the key of its stages: at most
 // 1024 bytes.
 func (d *Dir) View(owner string, r Rights) *View { return &View{d: d, owner: owner, rights: r} }
+
+// Here returns ErrMoved where the directory is no longer at Options.Path: it was removed or renamed, or a file system was mounted
+// over it. What would be stored then is nowhere that anybody looks.
+func (d *Dir) Here() error {
+	if d.o.Path == "" || d.root == (durable.ID{}) {
+		return nil
+	}
+	fi, err := os.Stat(d.o.Path)
+	if err == nil {
+		if id, ok := durable.IDOf(fi); ok && id.Dev == d.root.Dev && id.Inode == d.root.Inode {
+			return nil
+		}
+		err = errors.New("another directory is there")
+	}
+	return fmt.Errorf("%s: %w: %v", d.o.Path, ErrMoved, err)
+}
 
 // Options returns the options with defaults filled in.
 func (d *Dir) Options() Options { return d.o }

@@ -39,6 +39,8 @@ var (
 	// ErrRange: a chunk or an offset that the file does not have, or the wrong number of bytes. A peer that keeps
 	// to the protocol never causes it.
 	ErrRange = errors.New("outside of the file")
+	// ErrMoved: the root is no longer at its place.
+	ErrMoved = errors.New("the directory is not where it was")
 	// ErrClosed: the Stage was parked, published or discarded, or the Dir is closed.
 	ErrClosed = errors.New("already closed")
 )

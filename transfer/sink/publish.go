@@ -80,6 +80,9 @@ func (s *Stage) publish(ctx context.Context, c Commit) ([]byte, error) {
 	if root != c.Root { // guard of I1
 		return nil, fmt.Errorf("publish: %w", ErrRootMismatch)
 	}
+	if err := s.d.Here(); err != nil {
+		return nil, fmt.Errorf("publish: %w", err)
+	}
 	var done placed
 	if s.forward {
 		done, err = s.placedBefore()

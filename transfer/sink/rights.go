@@ -34,10 +34,13 @@ func (r Rights) String() string {
 	return strings.Join(s, ",")
 }
 
-// need is the guard at the head of each method of a View: all of want must be there.
+// need is the guard at the head of each method of a View: all of want must be there, and the root at its place.
 func (v *View) need(op string, want Rights) error {
 	if v.rights&want != want {
 		return fmt.Errorf("%s: %w", op, ErrDenied)
+	}
+	if err := v.d.Here(); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
 	}
 	return nil
 }
