@@ -10,6 +10,7 @@ import (
 
 	"xfer/crypto"
 	"xfer/transfer"
+	"xfer/transfer/wire"
 )
 
 // The exit codes, as in the package comment. Scripts rely on them.
@@ -267,6 +268,10 @@ func nextStep(verb string, code int, host string, err error) string {
 				return "nothing was removed; -r removes a directory with all that is in it"
 			}
 			return "nothing was replaced"
+		}
+		var pe *transfer.PeerError
+		if errors.As(err, &pe) && pe.Code == wire.CodeBadPath {
+			return ""
 		}
 		return "see your rights: xfer ls " + at + ":/"
 	case exitTrust:

@@ -209,6 +209,9 @@ func (l *lister) place(ctx context.Context, r *transfer.Remote, p address) error
 	case transfer.KindOf(err) == transfer.KindDenied: // there may be the right to list without that to stat
 	case err != nil:
 		return err
+	case e.Kind == sink.Link && p.at.TrailSlash: // what it leads to is meant, as for ls(1)
+	case e.Kind != sink.Directory && p.at.TrailSlash:
+		return &transfer.Error{Op: "list", Path: p.path, Kind: transfer.KindNotFound, Err: errors.New("is no directory")}
 	case e.Kind != sink.Directory:
 		return l.entry(p.path, e)
 	}

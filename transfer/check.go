@@ -24,8 +24,9 @@ type checkTask struct{ local sendTask }
 
 type checker struct {
 	*run[*checkTask]
-	root  string
-	diffs atomic.Int64
+	root   string
+	linked bool // dst itself is a link to a directory
+	diffs  atomic.Int64
 
 	mu    sync.Mutex
 	names map[string]bool // what is local, by its path at the server
@@ -73,10 +74,12 @@ func (k *checker) all(src string, dst Address) error {
 		if err != nil {
 			return err
 		}
-		if !info.IsDir() && (st.entry.Kind == wire.Kind(sink.Directory)) {
+		dir, err := cs.isDir(k.ctx, dst, st.entry)
+		k.linked = dir && st.entry.Kind == wire.Kind(sink.Link)
+		if !info.IsDir() && dir {
 			dst.Path = append(slices.Clone(dst.Path), name[0]) // a file against a directory: the one in it
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return err
@@ -153,7 +156,7 @@ func (k *checker) task(ctx context.Context, cs *clientSession, t *checkTask) err
 	case sink.Other:
 		return nil
 	case sink.Directory:
-		if e.Kind != wire.Kind(sink.Directory) {
+		if e.Kind != wire.Kind(sink.Directory) && !(k.linked && len(l.name) == 0) {
 			k.differs("differs", l.shown, 0)
 			return nil
 		}

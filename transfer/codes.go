@@ -117,7 +117,7 @@ func codeOf(err error) (wire.Code, string) {
 	case errors.Is(err, sink.ErrDenied):
 		return wire.CodeDenied, "no right to do that"
 	case errors.Is(err, sink.ErrBadPath):
-		return wire.CodeBadPath, "that name is not allowed"
+		return wire.CodeBadPath, "that name is not allowed, or it leads out of the root"
 	case errors.Is(err, sink.ErrIsDir):
 		return wire.CodeIsDir, "a directory is in the way"
 	case errors.Is(err, sink.ErrNotDir):

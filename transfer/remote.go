@@ -263,6 +263,27 @@ func (cs *clientSession) list(ctx context.Context, a Address, after []byte) (wir
 	return e, nil
 }
 
+// isDir tells whether e, which is at a, is a directory or a link that leads to one. The server follows links within its root
+// only; one that leads elsewhere is an error.
+func (cs *clientSession) isDir(ctx context.Context, a Address, e wire.Entry) (bool, error) {
+	switch sink.Kind(e.Kind) {
+	case sink.Directory:
+		return true, nil
+	case sink.Link:
+	default:
+		return false, nil
+	}
+	_, err := cs.list(ctx, a, nil)
+	var pe *PeerError
+	if errors.As(err, &pe) {
+		switch pe.Code {
+		case wire.CodeNotDir, wire.CodeNotFound, wire.CodeDenied: // a file, nothing, or not for us to know
+			return false, nil
+		}
+	}
+	return err == nil, err
+}
+
 func remoteEntry(e wire.Entry) RemoteEntry {
 	return RemoteEntry{Name: e.Name, Kind: sink.Kind(e.Kind), Size: int64(min(e.Size, 1<<62)), Mode: e.Mode, MTime: time.Unix(0, e.MTimeNS), Target: e.Target}
 }

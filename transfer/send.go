@@ -116,10 +116,11 @@ func (s *sender) all() error {
 
 // resolve says whether the destination is a directory to put things into.
 func (s *sender) resolve() (into bool, err error) {
-	if s.dst.TrailSlash || len(s.src) > 1 || len(s.dst.Path) == 0 {
+	if len(s.dst.Path) == 0 {
 		// The connection is made at once, so that a refusal is known before anything is read.
 		return true, s.with(func(*clientSession) error { return nil })
 	}
+	must := s.dst.TrailSlash || len(s.src) > 1
 	err = s.with(func(cs *clientSession) error {
 		e, err := cs.stat(s.ctx, s.dst, false)
 		switch KindOf(err) {
@@ -129,10 +130,30 @@ func (s *sender) resolve() (into bool, err error) {
 				return cs.rootThere(s.dst, err)
 			}
 		}
-		into = err == nil && e.entry.Kind == wire.Kind(sink.Directory)
+		if err != nil {
+			return err
+		}
+		into, err = cs.isDir(s.ctx, s.dst, e.entry)
+		if err == nil && !into && (must || s.directoryAmong()) {
+			return &Error{Op: "send to", Path: strings.Join(s.dst.Path, "/"), Kind: KindNotFound, Err: errors.New("is no directory, and nothing was moved")}
+		}
 		return err
 	})
-	return into, err
+	if isPeer(err) {
+		err = withPath(err, strings.Join(s.dst.Path, "/"))
+	}
+	return into || must, err
+}
+
+// directoryAmong tells whether a source is a directory.
+func (s *sender) directoryAmong() bool {
+	return slices.ContainsFunc(s.src, func(src Source) bool {
+		info, err := os.Lstat(filepath.Clean(src.Path))
+		if err == nil && strings.HasSuffix(src.Path, "/") {
+			info, err = os.Stat(src.Path)
+		}
+		return src.Stdin == nil && err == nil && info.IsDir()
+	})
 }
 
 // walk makes tasks of one source.

@@ -282,23 +282,20 @@ func startSwapping(t testing.TB, dir, to string) *swapper {
 
 func (s *swapper) stop() { close(s.quit); s.wg.Wait() }
 
-// wantSwaps is how many times a directory is swapped, at least, unless that takes longer than atMost.
-func wantSwaps() (n int64, atMost time.Duration) {
-	if os.Getenv("XFER_TEST_REPEAT") != "" {
-		return 100_000, 5 * time.Minute
-	}
-	return 20_000, 20 * time.Second
-}
+// A directory is swapped so many times while commands run, unless that takes too long.
+const (
+	wantSwaps = 100_000
+	atMost    = time.Minute
+)
 
 // until runs each of jobs again and again, side by side, until the directory was swapped often enough and each has run some times.
 func (s *swapper) until(t *testing.T, jobs ...func()) {
 	began := time.Now()
-	want, atMost := wantSwaps()
 	var runs atomic.Int64
 	var wg sync.WaitGroup
 	for _, job := range jobs {
 		wg.Go(func() {
-			for n := 0; (n < 4 || s.n.Load() < want) && time.Since(began) < atMost && !t.Failed(); n++ {
+			for n := 0; (n < 4 || s.n.Load() < wantSwaps) && time.Since(began) < atMost && !t.Failed(); n++ {
 				job()
 				runs.Add(1)
 			}
@@ -307,7 +304,7 @@ func (s *swapper) until(t *testing.T, jobs ...func()) {
 	wg.Wait()
 	s.stop()
 	t.Logf("%d swaps during %d commands in %v", s.n.Load(), runs.Load(), time.Since(began).Round(time.Millisecond))
-	if s.n.Load() < 1000 {
+	if s.n.Load() < wantSwaps/20 {
 		t.Errorf("only %d swaps", s.n.Load())
 	}
 }

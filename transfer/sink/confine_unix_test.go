@@ -249,12 +249,9 @@ func TestSwappedDirectory(t *testing.T) {
 	v := d.View("alice", All)
 	must(t, os.Mkdir(root+"/swap", 0o755))
 	must(t, os.Symlink(outside, root+"/evil"))
-	swaps := 20_000
-	switch {
-	case testing.Short():
+	swaps := 100_000
+	if testing.Short() {
 		swaps = 2_000
-	case os.Getenv("XFER_TEST_REPEAT") != "":
-		swaps = 100_000
 	}
 	done := make(chan struct{})
 	go func() {
