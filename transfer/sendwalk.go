@@ -1,0 +1,188 @@
+package transfer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"xfer/transfer/durable"
+	"xfer/transfer/sink"
+	"xfer/transfer/tree"
+)
+
+// walk makes tasks of one source.
+func (s *sender) walk(ctx context.Context, src Source, into bool) {
+	if src.Stdin != nil {
+		s.walkStdin(ctx, src, into)
+		return
+	}
+	path := src.Path
+	contents := strings.HasSuffix(path, "/")
+	clean := filepath.Clean(path)
+	base := filepath.Base(clean)
+	if base == "." || base == ".." || base == string(filepath.Separator) {
+		contents = true
+	}
+	info, err := os.Lstat(clean)
+	if err == nil && contents {
+		info, err = os.Stat(clean)
+	}
+	if err != nil {
+		s.m.failed(localError("read", path, vanished(err)).(*Error))
+		return
+	}
+	dst := slices.Clone(s.dst.Path)
+	if into && !(contents && info.IsDir()) {
+		dst = append(dst, base)
+	}
+	if !info.IsDir() {
+		parent, err := s.open(filepath.Dir(clean))
+		if err != nil {
+			s.m.failed(localError("read", path, err).(*Error))
+			return
+		}
+		e := tree.Entry{Path: []string{base}, Info: info}
+		switch {
+		case info.Mode().IsRegular():
+			e.Kind = tree.File
+		case info.Mode()&fs.ModeSymlink != 0:
+			e.Kind = tree.Symlink
+			e.Target, err = os.Readlink(clean)
+			e.Err = err
+		default:
+			e.Kind = tree.Other
+		}
+		s.entry(ctx, parent, e, dst, path)
+		return
+	}
+	top, err := s.open(clean)
+	if err != nil {
+		s.m.failed(localError("read", path, err).(*Error))
+		return
+	}
+	s.m.tree()
+	shown := strings.TrimSuffix(path, "/")
+	for e, err := range tree.Walk(ctx, top.fs, ".", tree.Options{}) {
+		if err != nil {
+			if ctx.Err() == nil {
+				s.m.failed(localError("read", path, err).(*Error))
+			}
+			return
+		}
+		name := shown
+		if len(e.Path) > 0 {
+			name = shown + "/" + strings.Join(e.Path, "/")
+		}
+		if !s.entry(ctx, top, e, append(slices.Clone(dst), e.Path...), name) {
+			return
+		}
+	}
+}
+
+func (s *sender) walkStdin(ctx context.Context, src Source, into bool) {
+	dst := slices.Clone(s.dst.Path)
+	if into {
+		s.m.failed(&Error{Op: "send", Path: "-", Kind: KindUsage, Err: errors.New("standard input needs the full name at the destination, not a directory")})
+		return
+	}
+	id := make([]byte, 17)
+	id[0] = 2
+	if _, err := rand.Read(id[1:]); err != nil {
+		s.m.failed(&Error{Op: "send", Path: "-", Kind: KindOther, Err: err})
+		return
+	}
+	p := newPipeSource(src.Stdin, id)
+	s.mu.Lock()
+	s.pipes = append(s.pipes, p)
+	s.mu.Unlock()
+	go p.read() // ends with the stream, or stays in its last read until the process ends
+	s.m.found(0)
+	s.add(ctx, &sendTask{kind: sink.File, dst: dst, shown: "-", pipe: p})
+}
+
+func (s *sender) open(dir string) (*sendRoot, error) {
+	fsys, err := durable.OpenOS(dir)
+	if err != nil {
+		return nil, err
+	}
+	r := &sendRoot{fs: fsys}
+	s.mu.Lock()
+	s.roots = append(s.roots, r)
+	s.mu.Unlock()
+	return r, nil
+}
+
+func (s *sender) closeRoots() {
+	for _, r := range s.roots {
+		_ = r.fs.Close()
+	}
+	for _, p := range s.pipes {
+		_ = p.Close()
+	}
+}
+
+// vanished turns "is not there" into "was there a moment ago".
+func vanished(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return &Error{Op: "read", Kind: KindVanished, Err: errors.New("vanished before it was read")}
+	}
+	return err
+}
+
+// entry makes the task of one entry of the walk; false ends the walk.
+func (s *sender) entry(ctx context.Context, root *sendRoot, e tree.Entry, dst []string, shown string) bool {
+	if len(dst) > 0 && dst[0] == stateName {
+		if len(dst) == 1 {
+			s.m.skipped(shown, ownState)
+		}
+		return true
+	}
+	if e.Err != nil {
+		s.m.failed(withPath(localError("read", shown, vanished(e.Err)), shown).(*Error))
+		return true
+	}
+	t := &sendTask{src: root, name: e.Path, dst: dst, shown: shown, info: e.Info}
+	switch e.Kind {
+	case tree.Directory:
+		t.kind = sink.Directory
+		if len(dst) == 0 {
+			return true // the root itself is there, and is not ours to change
+		}
+		s.mu.Lock()
+		s.dirs = append(s.dirs, t)
+		s.mu.Unlock()
+	case tree.Symlink:
+		t.kind, t.link = sink.Link, e.Target
+	case tree.File:
+		t.kind = sink.File
+		s.m.found(e.Info.Size())
+	default:
+		s.m.skipped(shown, specialName(e.Info.Mode()))
+		return true
+	}
+	return s.add(ctx, t)
+}
+
+func specialName(m fs.FileMode) string {
+	switch {
+	case m&fs.ModeNamedPipe != 0:
+		return "a FIFO"
+	case m&fs.ModeSocket != 0:
+		return "a socket"
+	case m&fs.ModeDevice != 0:
+		return "a device"
+	}
+	return "not a regular file"
+}
+
+func (s *sender) add(ctx context.Context, t *sendTask) bool {
+	if _, err := rand.Read(t.id[:]); err != nil {
+		return false
+	}
+	return s.q.put(t, true, func() bool { return ctx.Err() != nil })
+}
