@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -81,7 +82,7 @@ func checkSources(src []transfer.Source) error {
 		}
 		if _, err := os.Lstat(s.Path); err != nil {
 			kind := transfer.KindLocalIO
-			if errors.Is(err, fs.ErrNotExist) {
+			if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 				kind = transfer.KindNotFound
 			}
 			var pe *fs.PathError

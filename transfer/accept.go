@@ -101,7 +101,7 @@ func (r receiver) same(ctx context.Context, o wire.Open, spec sink.Spec, have si
 	acc := accepted{state: wire.StateSame}
 	switch o.Compare {
 	case wire.CompareMTime:
-		if !o.Meta.HasMTime || have.MTime.UnixNano() != o.Meta.MTimeNS {
+		if !o.Meta.HasMTime || unixNano(have.MTime) != o.Meta.MTimeNS {
 			return accepted{}, false, nil
 		}
 	case wire.CompareRoot:

@@ -86,6 +86,7 @@ func (k *checker) all(src string, dst Address) error {
 	}
 	if !info.IsDir() {
 		k.put(&checkTask{local: sendTask{src: root, name: name, dst: dst.Path, shown: src, info: info, kind: kindOf(info.Mode())}})
+		k.m.allFound()
 		return k.work()
 	}
 	shown := strings.TrimSuffix(src, "/")
@@ -109,6 +110,7 @@ func (k *checker) all(src string, dst Address) error {
 	if walkErr != nil {
 		return walkErr
 	}
+	k.m.allFound()
 	return k.work()
 }
 

@@ -221,6 +221,8 @@ func localError(op, path string, err error) error {
 		kind = KindNotFound
 	case errors.Is(err, errSourceChanged), errors.Is(err, sink.ErrSourceChanged), errors.Is(err, sink.ErrRootMismatch):
 		kind = KindSourceChanged
+	case errors.Is(err, sink.ErrMissing), errors.Is(err, sink.ErrChunkBad): // the other side's fault
+		kind = KindVerify
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		kind = KindNoSpace
 	case errors.Is(err, fs.ErrExist), errors.Is(err, sink.ErrIsDir), errors.Is(err, sink.ErrNotDir):

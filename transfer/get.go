@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"xfer/crypto"
 	"xfer/transfer/sink"
@@ -26,6 +27,7 @@ type getTask struct {
 	mtime  int64
 	size   int64
 	link   string
+	after  []byte // of a directory: its entries up to this one are known
 
 	fresh   bool
 	resumed bool
@@ -41,6 +43,8 @@ type getter struct {
 	*run[*getTask]
 	src []Address
 	dst string
+
+	listing atomic.Int64 // pages of lists that are still to come
 
 	mu   sync.Mutex
 	tops []*getTop
@@ -73,6 +77,9 @@ func (g *getter) toPipe(out io.Writer) (Result, error) {
 	p := newPipeLanding(out)
 	g.m.found(0)
 	err := g.with(func(cs *clientSession) error { return cs.getTo(g.ctx, g.src[0], p) })
+	if errors.Is(err, sink.ErrRootMismatch) { // what is written out cannot be taken back, so there is no other try
+		err = &Error{Op: "get", Kind: KindVerify, Err: errors.New("what the server sent is not what it committed to")}
+	}
 	if err != nil {
 		return g.end(withPath(asLocal(err), strings.Join(g.src[0].Path, "/")))
 	}
@@ -93,11 +100,13 @@ func (g *getter) all() error {
 	if err != nil {
 		return err
 	}
+	g.listing.Add(1)
 	for _, a := range g.src {
 		if err := g.start(a, into); err != nil {
 			return err
 		}
 	}
+	g.listed()
 	if err := g.work(); err != nil {
 		return err
 	}
@@ -195,8 +204,11 @@ func (g *getter) open(dir string) (*getTop, error) {
 }
 
 func (g *getter) queue(t *getTask) {
-	if t.kind == sink.File {
+	switch t.kind {
+	case sink.File:
 		g.m.found(t.size)
+	case sink.Directory:
+		g.listing.Add(1)
 	}
 	g.q.put(t, false, func() bool { return false })
 }
@@ -260,8 +272,44 @@ const (
 	ownState  = "the state of another xfer"
 )
 
-// directory makes a directory and queues what the server lists in it.
+// directory makes a directory and queues what a page of the server's list of it has, and behind that the next page: however
+// much a server lists, no more waits here than a page of each directory.
 func (g *getter) directory(ctx context.Context, cs *clientSession, t *getTask, p sink.Path) error {
+	if t.after == nil {
+		if err := g.makeDirectory(t, p); err != nil {
+			return err
+		}
+	}
+	page, err := cs.list(ctx, t.remote, t.after)
+	if err != nil {
+		return err
+	}
+	for _, e := range page.Entries {
+		if len(t.path) == 0 && e.Name == stateName {
+			g.m.skipped(t.shown+"/"+e.Name, ownState)
+			continue
+		}
+		c := taskOf(e)
+		c.top = t.top
+		c.path = append(append([]string(nil), t.path...), e.Name)
+		c.remote = Address{Root: t.remote.Root, Path: append(append([]string(nil), t.remote.Path...), e.Name)}
+		c.shown = t.shown + "/" + e.Name
+		if _, err := wire.NewPath(c.remote.Path...); err != nil {
+			g.fail(c, &Error{Op: "get", Kind: KindDenied, Err: err})
+			continue
+		}
+		g.queue(c)
+	}
+	if len(page.Next) > 0 {
+		next := *t
+		next.after = page.Next
+		g.queue(&next)
+	}
+	g.listed()
+	return nil
+}
+
+func (g *getter) makeDirectory(t *getTask, p sink.Path) error {
 	if g.c.Options.DryRun {
 		g.plan(t, p)
 	} else if len(t.path) > 0 {
@@ -275,28 +323,13 @@ func (g *getter) directory(ctx context.Context, cs *clientSession, t *getTask, p
 	g.mu.Lock()
 	g.dirs = append(g.dirs, t)
 	g.mu.Unlock()
-	var after []byte
-	for {
-		page, err := cs.list(ctx, t.remote, after)
-		if err != nil {
-			return err
-		}
-		for _, e := range page.Entries {
-			if len(t.path) == 0 && e.Name == stateName {
-				g.m.skipped(t.shown+"/"+e.Name, ownState)
-				continue
-			}
-			c := taskOf(e)
-			c.top = t.top
-			c.path = append(append([]string(nil), t.path...), e.Name)
-			c.remote = Address{Root: t.remote.Root, Path: append(append([]string(nil), t.remote.Path...), e.Name)}
-			c.shown = t.shown + "/" + e.Name
-			g.queue(c)
-		}
-		if len(page.Next) == 0 {
-			return nil
-		}
-		after = page.Next
+	return nil
+}
+
+// listed notes that a page of a list is queued, or that all sources are. After the last of them the totals are known.
+func (g *getter) listed() {
+	if g.listing.Add(-1) == 0 {
+		g.m.allFound()
 	}
 }
 
@@ -377,7 +410,7 @@ func (g *getter) file(ctx context.Context, cs *clientSession, t *getTask, p sink
 	err = cs.get(ctx, f, wire.Get{Root: t.remote.Root, Path: path, Handle: f.id, ChunkLog2Max: 24})
 	t.resumed = true
 	if err != nil {
-		g.m.undone(counted)
+		g.undone(counted)
 		if KindOf(err) == KindSourceChanged || errors.Is(err, sink.ErrSourceChanged) || errors.Is(err, sink.ErrRootMismatch) {
 			t.fresh = true
 		}
@@ -439,11 +472,14 @@ func (g *getter) plan(t *getTask, p sink.Path) {
 			switch {
 			case e.Kind != t.kind, t.kind == sink.Link && e.Target != t.link:
 				action = "update"
-			case t.kind == sink.File && (e.Size != t.size || e.MTime.UnixNano() != t.mtime):
+			case t.kind == sink.File && (e.Size != t.size || unixNano(e.MTime) != t.mtime):
 				action = "update"
 			case t.kind != sink.Link && !mode:
 				action = "meta"
 			default:
+				action = "skip"
+			}
+			if g.c.Options.NoClobber && t.kind != sink.Directory {
 				action = "skip"
 			}
 		}

@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,13 +67,17 @@ func (p *rawPeer) send(id uint32, m wire.Message) {
 	_, _ = p.st.Write(b)
 }
 
-// bare sends a frame whose body wire would refuse to make.
-func (p *rawPeer) bare(t wire.Type, id uint32, body ...byte) {
+// bareFrame is a frame whose body wire would refuse to make.
+func bareFrame(t wire.Type, id uint32, body ...byte) []byte {
 	b := make([]byte, 12, 12+len(body))
 	b[0] = byte(t)
 	binary.BigEndian.PutUint32(b[4:], uint32(len(body)))
 	binary.BigEndian.PutUint32(b[8:], id)
-	_, _ = p.st.Write(append(b, body...))
+	return append(b, body...)
+}
+
+func (p *rawPeer) bare(t wire.Type, id uint32, body ...byte) {
+	_, _ = p.st.Write(bareFrame(t, id, body...))
 }
 
 func (p *rawPeer) data(id uint32, flags uint8, chunk uint64, off, rawLen uint32, payload []byte, cv crypto.CV) {
@@ -484,7 +490,7 @@ func hostileSession(ctx context.Context, c transport.Conn, play func(uint32, wir
 			return
 		}
 		if _, ok := m.(wire.Hello); ok {
-			send(0, wire.Welcome{Window: 1 << 20, Limits: wire.PeerLimits{Streams: 4, Open: 64, Requests: 64}})
+			send(0, wire.Welcome{Window: 1 << 20, Roots: []wire.RootInfo{{Name: "inbox", Default: true}}, Limits: wire.PeerLimits{Streams: 4, Open: 64, Requests: 64}})
 			continue
 		}
 		play(h.ID, m, send, st)
@@ -538,7 +544,36 @@ func TestHostileServerOnGet(t *testing.T) {
 					sendHello(id, raw)
 					send(id, wire.Commit{RootHash: wire.Hash{9}, Size: 5})
 				}
-			}, KindSourceChanged},
+			}, KindVerify},
+			"chunks that are missing at the COMMIT": {func(id uint32, m wire.Message, send func(uint32, wire.Message), raw io.Writer) {
+				switch m.(type) {
+				case wire.Stat:
+					send(id, file)
+				case wire.Get:
+					send(id, openMessage(t, "f", 5))
+				case wire.Opened:
+					send(id, wire.Commit{RootHash: wire.Hash(hello.Root()), Size: 5})
+				}
+			}, KindVerify},
+			"a name that leads upwards": {func(id uint32, m wire.Message, send func(uint32, wire.Message), raw io.Writer) {
+				switch m.(type) {
+				case wire.Stat:
+					send(id, dir)
+				case wire.List:
+					_, _ = raw.Write(bareFrame(wire.TEntries, id, 0xa1, 0x01, 0x81, 0xa5, 0x01, 0x42, '.', '.', 0x03, 0x01, 0x05, 0x00, 0x07, 0x00, 0x09, 0x00))
+				}
+			}, KindProtocol},
+			"an answer of a later version": {func(id uint32, m wire.Message, send func(uint32, wire.Message), raw io.Writer) {
+				_, _ = raw.Write(bareFrame(0x12, id, 0xa0))
+			}, KindProtocol},
+			"directories without end": {func(id uint32, m wire.Message, send func(uint32, wire.Message), raw io.Writer) {
+				switch m.(type) {
+				case wire.Stat:
+					send(id, dir)
+				case wire.List:
+					send(id, wire.Entries{Entries: []wire.Entry{{Name: "d", Kind: wire.KindDir, Mode: 0o755}}})
+				}
+			}, KindDenied},
 			"two OPENs for one GET": {func(id uint32, m wire.Message, send func(uint32, wire.Message), raw io.Writer) {
 				switch m.(type) {
 				case wire.Stat:
@@ -582,7 +617,7 @@ func TestHostileServerOnGet(t *testing.T) {
 				t.Errorf("%s: kind %d, %v", name, KindOf(err), err)
 			}
 			for n := range snapshot(t, base) {
-				if n != "in" && n != "in/here" {
+				if n != "in" && n != "in/here" && !strings.HasPrefix(n, "in/here/d") {
 					t.Errorf("%s: wrote %q", name, n)
 				}
 			}
@@ -596,20 +631,27 @@ func TestForgedReceiptIsRefused(t *testing.T) {
 		src := filepath.Join(t.TempDir(), "f")
 		mustWrite(t, src, []byte("hello"), 0o644)
 		stranger := certstest.New(t)
+		elsewhere := openMessage(t, "g", 1).Path
 		for name, forge := range map[string]func(c wire.Commit, r *wire.Receipt) *crypto.Identity{
+			"":                        func(wire.Commit, *wire.Receipt) *crypto.Identity { return h.server }, // a good one
+			"for another file":        func(_ wire.Commit, r *wire.Receipt) *crypto.Identity { r.Path = elsewhere; return h.server },
+			"in another root":         func(_ wire.Commit, r *wire.Receipt) *crypto.Identity { r.RootName = "other"; return h.server },
+			"of another transfer":     func(_ wire.Commit, r *wire.Receipt) *crypto.Identity { r.Transfer[3]++; return h.server },
 			"signed by somebody else": func(_ wire.Commit, r *wire.Receipt) *crypto.Identity { return stranger },
 			"for other content":       func(_ wire.Commit, r *wire.Receipt) *crypto.Identity { r.RootHash = wire.Hash{1}; return h.server },
 			"of another size":         func(_ wire.Commit, r *wire.Receipt) *crypto.Identity { r.Size = 6; return h.server },
 			"not signed":              func(wire.Commit, *wire.Receipt) *crypto.Identity { return nil },
 		} {
+			var transfer wire.TransferID
 			client := hostileServer(t, h, func(id uint32, m wire.Message, send func(uint32, wire.Message), _ io.Writer) {
 				switch m := m.(type) {
 				case wire.Stat:
 					send(id, wireError(os.ErrNotExist))
 				case wire.Open:
+					transfer = m.Transfer
 					send(id, wire.Opened{State: wire.StateNew, Epoch: 1})
 				case wire.Commit:
-					r := wire.Receipt{RootHash: m.RootHash, Size: m.Size, Path: openMessage(t, "f", 1).Path, Signer: h.server.SPKI()}
+					r := wire.Receipt{Transfer: transfer, RootName: "inbox", RootHash: m.RootHash, Size: m.Size, Path: openMessage(t, "f", 1).Path, Signer: h.server.SPKI()}
 					if who := forge(m, &r); who != nil {
 						r.Signer = who.SPKI()
 						r.Signature, _ = who.SignReceipt(wire.ReceiptBytes(r))
@@ -617,7 +659,7 @@ func TestForgedReceiptIsRefused(t *testing.T) {
 					send(id, r)
 				}
 			})
-			if _, err := client.Send(context.Background(), []Source{{Path: src}}, addrOf("f")); KindOf(err) != KindVerify {
+			if _, err := client.Send(context.Background(), []Source{{Path: src}}, addrOf("f")); name == "" && err != nil || name != "" && KindOf(err) != KindVerify {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
@@ -648,4 +690,100 @@ func TestRefusedMessageIsAnswered(t *testing.T) {
 			t.Errorf("the session afterwards: %+v", s)
 		}
 	})
+}
+
+// What is listed waits at the server until what was listed before is done: memory here is bounded whatever is listed there.
+func TestListingWaitsForTheFiles(t *testing.T) {
+	overAll(t, func(t *testing.T, h *host) {
+		var lists atomic.Int64
+		client := hostileServer(t, h, func(id uint32, m wire.Message, send func(uint32, wire.Message), _ io.Writer) {
+			switch m := m.(type) {
+			case wire.Stat:
+				send(id, wire.Stated{Entry: wire.Entry{Name: "d", Kind: wire.KindDir}})
+			case wire.List:
+				n := lists.Add(1)
+				e := wire.Entries{Next: fmt.Appendf(nil, "%06d", n*1000+999)}
+				for i := range int64(1000) {
+					e.Entries = append(e.Entries, wire.Entry{Name: fmt.Sprintf("%06d", n*1000+i), Kind: wire.KindFile, Size: 5})
+				}
+				send(id, e)
+			default:
+				_ = m // no GET is ever answered
+			}
+		})
+		_, err := client.Get(t.Context(), []Address{addrOf("x")}, t.TempDir(), nil)
+		if KindOf(err) != KindStalled {
+			t.Error(err)
+		}
+		if n := lists.Load(); n != 1 {
+			t.Errorf("%d pages were asked for while not a file came", n)
+		}
+	})
+}
+
+// A transfer that was published, but whose receipt was lost, is not taken for done where the source is another by now, with the time of
+// the old one or not.
+func TestSourceReplacedBeforeTheReceipt(t *testing.T) {
+	for name, change := range map[string]func(t *testing.T, src string, was os.FileInfo){
+		"its time is new": func(*testing.T, string, os.FileInfo) {},
+		"its time is put back": func(t *testing.T, src string, was os.FileInfo) {
+			if err := os.Chtimes(src, was.ModTime(), was.ModTime()); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			overAll(t, func(t *testing.T, h *host) {
+				src := filepath.Join(t.TempDir(), "f")
+				mustWrite(t, src, []byte("the first one"), 0o644)
+				was, err := os.Stat(src)
+				if err != nil {
+					t.Fatal(err)
+				}
+				h.onDial = func(n int64, c transport.Conn) transport.Conn {
+					if n > 1 {
+						return c
+					}
+					return &noReceipt{Conn: c, published: func() bool {
+						_, err := os.Stat(h.path("f"))
+						return err == nil
+					}, then: func() {
+						mustWrite(t, src, []byte("another one!!"), 0o644)
+						change(t, src, was)
+					}}
+				}
+				if res := h.mustSend(Options{}, "f", src); res.Retries == 0 {
+					t.Error("the link was not lost")
+				}
+				mustEqualFile(t, h.path("f"), src)
+			})
+		})
+	}
+}
+
+// noReceipt is a connection that is lost when the file is published: of what comes then nothing is read.
+type noReceipt struct {
+	transport.Conn
+	published func() bool
+	then      func()
+}
+
+func (c *noReceipt) OpenStream(ctx context.Context) (transport.Stream, error) {
+	s, err := c.Conn.OpenStream(ctx)
+	return &noReceiptStream{s, c}, err
+}
+
+type noReceiptStream struct {
+	transport.Stream
+	c *noReceipt
+}
+
+func (s *noReceiptStream) Read(p []byte) (int, error) {
+	n, err := s.Stream.Read(p)
+	if s.c.published() {
+		s.c.then()
+		_ = s.c.Conn.Close(1, "lost")
+		return 0, io.ErrUnexpectedEOF
+	}
+	return n, err
 }

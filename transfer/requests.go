@@ -272,7 +272,7 @@ func (ss *serverSession) sendTo(id uint32, m wire.Get) error {
 func openOf(src *fileSource, log2 uint8) wire.Open {
 	return wire.Open{
 		Size: uint64(src.Size()), ChunkLog2: log2, Alg: 1, Fingerprint: src.Fingerprint(),
-		Meta: wire.Meta{HasMode: true, HasMTime: true, Mode: modeBits(src.info.Mode()), MTimeNS: src.info.ModTime().UnixNano()},
+		Meta: wire.Meta{HasMode: true, HasMTime: true, Mode: modeBits(src.info.Mode()), MTimeNS: unixNano(src.info.ModTime())},
 	}
 }
 
@@ -286,6 +286,6 @@ func metaOf(m *wire.Meta) *sink.Meta {
 
 func wireEntry(e sink.Entry) wire.Entry {
 	return wire.Entry{
-		Name: e.Name, Kind: wire.Kind(e.Kind), Size: uint64(max(e.Size, 0)), Mode: modeBits(e.Mode), MTimeNS: e.MTime.UnixNano(), Target: e.Target,
+		Name: e.Name, Kind: wire.Kind(e.Kind), Size: uint64(max(e.Size, 0)), Mode: modeBits(e.Mode), MTimeNS: unixNano(e.MTime), Target: e.Target,
 	}
 }

@@ -35,13 +35,15 @@ func (p *patience) progressed(at time.Time) {
 	}
 }
 
+func (p *patience) left() time.Duration { return p.retryFor - time.Since(p.since) }
+
 // wait waits before the next try after err. It returns false when err is final, the patience is at its end, or ctx ended.
 // tell is called with the time to wait.
 func (p *patience) wait(ctx context.Context, err error, tell func(wait time.Duration, attempt int)) bool {
 	if !retryable(err) || ctx.Err() != nil {
 		return false
 	}
-	left := p.retryFor - time.Since(p.since)
+	left := p.left()
 	if left <= 0 {
 		return false
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"xfer/transfer/sink"
 	"xfer/transfer/wire"
 )
 
@@ -55,7 +56,7 @@ func (r *run[T]) session() (*clientSession, error) {
 			r.cs.close()
 			r.cs = nil
 		}
-		cs, err := r.c.connect(r.ctx)
+		cs, err := r.connect()
 		if err == nil {
 			r.cs, r.last = cs, cs
 			r.pat.connected = true
@@ -71,6 +72,21 @@ func (r *run[T]) session() (*clientSession, error) {
 	}
 }
 
+// connect dials, and dials again no longer than our patience lasts.
+func (r *run[T]) connect() (*clientSession, error) {
+	if r.pat.attempt == 0 {
+		return r.c.connect(r.ctx)
+	}
+	left := max(r.pat.left(), time.Second)
+	ctx, cancel := context.WithTimeout(r.ctx, left)
+	defer cancel()
+	cs, err := r.c.connect(ctx)
+	if err != nil && ctx.Err() != nil && r.ctx.Err() == nil {
+		err = &Error{Op: "dial", Kind: KindUnreachable, Err: fmt.Errorf("no answer within %v", left.Round(100*time.Millisecond))}
+	}
+	return cs, err
+}
+
 // lasted counts a session in which the peer was at work for as long as we are patient as progress: nothing else may have
 // come of it yet, but the network was good.
 func (r *run[T]) lasted(cs *clientSession) {
@@ -82,6 +98,9 @@ func (r *run[T]) lasted(cs *clientSession) {
 // again waits before the next try; false when there is none.
 func (r *run[T]) again(err error) bool {
 	r.pat.progressed(r.m.progressAt())
+	if KindOf(err) == KindStalled {
+		r.pat.connected = true // it was, or there would have been nothing to stall
+	}
 	return r.pat.wait(r.ctx, err, func(wait time.Duration, attempt int) {
 		r.m.mu.Lock()
 		defer r.m.mu.Unlock()
@@ -191,6 +210,9 @@ func (r *run[T]) try(ctx context.Context, cs *clientSession, t T) error {
 		if KindOf(err) != KindSourceChanged && !errors.Is(err, errSourceChanged) {
 			return err
 		}
+		if i == sourceTries-1 && errors.Is(err, sink.ErrRootMismatch) {
+			return &Error{Op: "get", Path: r.path(t), Kind: KindVerify, Err: errors.New("what the server sent is not what it committed to")}
+		}
 		if i == sourceTries-1 {
 			return &Error{Op: "send", Path: r.path(t), Kind: KindSourceChanged, Err: fmt.Errorf("%w, %d times", errSourceChanged, sourceTries)}
 		}
@@ -251,6 +273,13 @@ func (r *run[T]) end(err error) (Result, error) {
 		return res, &Error{Op: "transfer", Kind: res.Errors[0].Kind, Err: fmt.Errorf("%d files failed; the first: %w", res.ErrorCount, res.Errors[0])}
 	}
 	return res, &Error{Op: "transfer", Kind: KindPartial, Err: fmt.Errorf("%d files failed, %d arrived; the first failure: %w", res.ErrorCount, res.Files, res.Errors[0])}
+}
+
+// undone takes back what an attempt had counted that failed. At the end of the run it stays: it is kept for the next one.
+func (r *run[T]) undone(n int64) {
+	if r.ctx.Err() == nil {
+		r.m.undone(n)
+	}
 }
 
 // receiptFrom keeps a receipt for the user.

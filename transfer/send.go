@@ -1,16 +1,20 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"xfer/crypto"
 	"xfer/transfer/durable"
@@ -46,6 +50,8 @@ type sendTask struct {
 	denied error // why a directory was not made: it may come to be by what is put into it
 
 	id      wire.TransferID
+	seen    []byte // the fingerprint of the source at the last try with id
+	moving  bool   // the source changed between two tries: its size and time prove nothing
 	fresh   bool
 	resumed bool // what was there before this run has been counted
 }
@@ -59,6 +65,8 @@ type sender struct {
 	src  []Source
 	dst  Address
 	root string
+
+	arriving map[string]bool // what is no directory, by its path at the server; nil where no two can have the same. The walker alone
 
 	mu    sync.Mutex
 	dirs  []*sendTask
@@ -87,6 +95,9 @@ func (s *sender) all() error {
 			return localError("read", src.Path, err)
 		}
 	}
+	if err := s.distinct(); err != nil {
+		return err
+	}
 	into, err := s.resolve()
 	if err != nil {
 		return err
@@ -111,6 +122,46 @@ func (s *sender) all() error {
 		return err
 	}
 	return s.directories()
+}
+
+// distinct leaves each source out that was named before, and refuses two with one name at the destination: which of them would be there
+// in the end nobody could say.
+func (s *sender) distinct() error {
+	names := map[string]string{}
+	contents := 0
+	s.src = slices.DeleteFunc(slices.Clone(s.src), func(src Source) bool { // the caller's list stays as it is
+		if src.Stdin != nil {
+			return false
+		}
+		_, ok := names[src.Path]
+		names[src.Path] = src.Path
+		return ok
+	})
+	clear(names)
+	for _, src := range s.src {
+		name, whole := arrivesAs(src.Path)
+		if !whole {
+			contents++
+			continue
+		}
+		if other, ok := names[name]; ok && src.Stdin == nil {
+			return &Error{Op: "send", Path: src.Path, Kind: KindUsage, Err: fmt.Errorf("would have the name of %q at the destination; nothing was moved", other)}
+		}
+		names[name] = src.Path
+	}
+	if contents > 0 && len(s.src) > 1 {
+		s.arriving = map[string]bool{}
+	}
+	return nil
+}
+
+// arrivesAs is the name under which a source arrives in a directory; whole is false where that is its contents.
+func arrivesAs(path string) (name string, whole bool) {
+	base := filepath.Base(filepath.Clean(path))
+	if strings.HasSuffix(path, "/") || base == "." || base == ".." || base == string(filepath.Separator) {
+		return "", false
+	}
+	return base, true
 }
 
 // resolve says whether the destination is a directory to put things into.
@@ -230,8 +281,19 @@ func (s *sender) setMeta(ctx context.Context, cs *clientSession, t *sendTask, ds
 	return err
 }
 
+// unixNano is t in nanoseconds since 1970. What that cannot hold, before 1678 and after 2262, is the nearest that it can.
+func unixNano(t time.Time) int64 {
+	switch sec := t.Unix(); {
+	case sec > math.MaxInt64/int64(time.Second)-1:
+		return math.MaxInt64
+	case sec < math.MinInt64/int64(time.Second)+1:
+		return math.MinInt64
+	}
+	return t.UnixNano()
+}
+
 func metaFrom(info fs.FileInfo) wire.Meta {
-	return wire.Meta{HasMode: true, Mode: modeBits(info.Mode()) & 0o777, HasMTime: true, MTimeNS: info.ModTime().UnixNano()}
+	return wire.Meta{HasMode: true, Mode: modeBits(info.Mode()) & 0o777, HasMTime: true, MTimeNS: unixNano(info.ModTime())}
 }
 
 // openSource opens what a file task reads.
@@ -251,6 +313,19 @@ func (t *sendTask) openSource() (source, error) {
 	return src, nil
 }
 
+// sameSource begins a new transfer where the source is another than at the last try: what became of the old one is no answer.
+func (t *sendTask) sameSource(src source) error {
+	fp := src.Fingerprint()
+	if t.seen != nil && !bytes.Equal(t.seen, fp) {
+		if _, err := rand.Read(t.id[:]); err != nil {
+			return err
+		}
+		t.moving = true
+	}
+	t.seen = fp
+	return nil
+}
+
 func (s *sender) file(ctx context.Context, cs *clientSession, t *sendTask, dst wire.Path) error {
 	var size int64 = -1
 	if t.info != nil {
@@ -267,6 +342,9 @@ func (s *sender) file(ctx context.Context, cs *clientSession, t *sendTask, dst w
 	}
 	if t.pipe == nil {
 		defer src.Close()
+	}
+	if err := t.sameSource(src); err != nil {
+		return err
 	}
 	open, err := s.openFor(ctx, t, src)
 	if err != nil {
@@ -302,7 +380,7 @@ func (s *sender) file(ctx context.Context, cs *clientSession, t *sendTask, dst w
 	out, err := f.run(ctx, open)
 	t.resumed = true
 	if err != nil {
-		s.m.undone(counted)
+		s.undone(counted)
 		if KindOf(err) == KindSourceChanged || errors.Is(err, errSourceChanged) {
 			// A new attempt with a new look: nothing of the old one counts.
 			t.fresh = true
@@ -338,7 +416,7 @@ func (s *sender) openFor(ctx context.Context, t *sendTask, src source) (wire.Ope
 		o = openOf(file, chunking(src.Size()))
 		o.Meta.Mode &= 0o777
 		o.Compare = wire.CompareMTime
-		if s.c.Options.Checksum || s.c.Options.Receipts {
+		if s.c.Options.Checksum || s.c.Options.Receipts || t.moving {
 			root, err := hashSource(src, ctx.Err)
 			if err != nil {
 				return o, localOr(err, t.shown)
@@ -375,10 +453,28 @@ func (s *sender) durability() wire.Durability {
 	return wire.DurabilityFull
 }
 
+// isFor sees that a receipt is for the file of t and no other.
+func (s *sender) isFor(cs *clientSession, t *sendTask, r *wire.Receipt) error {
+	root := s.root
+	for _, i := range cs.welcome.Roots {
+		if root == "" && i.Default {
+			root = i.Name
+		}
+	}
+	if r.Transfer != t.id || !slices.Equal(r.Path.Parts(), t.dst) || root != "" && r.RootName != root {
+		return &Error{Op: "check the receipt", Path: t.shown, Kind: KindVerify, Err: errors.New("it is for another file")}
+	}
+	return nil
+}
+
 // arrived checks and counts a file that the receiver says it has.
 func (s *sender) arrived(ctx context.Context, cs *clientSession, t *sendTask, src source, out outcome, counted int64) error {
 	if out.receipt != nil {
-		if err := checkReceipt(*out.receipt, cs.peerKey()); err != nil {
+		err := checkReceipt(*out.receipt, cs.peerKey())
+		if err == nil {
+			err = s.isFor(cs, t, out.receipt)
+		}
+		if err != nil {
 			return err
 		}
 		s.receiptFrom(out.receipt, s.root)

@@ -27,6 +27,9 @@ func (s *sender) plan(ctx context.Context, cs *clientSession, t *sendTask) error
 		if err != nil {
 			return err
 		}
+		if s.c.Options.NoClobber && t.kind != sink.Directory {
+			action = "skip"
+		}
 	}
 	s.m.event(Event{Kind: EventPlan, Action: action, Path: t.shown, Size: size})
 	return nil
@@ -53,7 +56,7 @@ func (s *sender) planFor(ctx context.Context, cs *clientSession, t *sendTask, th
 	if e.Kind != wire.Kind(sink.File) || int64(e.Size) != t.info.Size() {
 		return "update", nil
 	}
-	same := e.MTimeNS == t.info.ModTime().UnixNano()
+	same := e.MTimeNS == unixNano(t.info.ModTime())
 	if s.c.Options.Checksum {
 		equal, err := s.equal(ctx, cs, t)
 		if err != nil || !equal {

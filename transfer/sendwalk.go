@@ -22,12 +22,9 @@ func (s *sender) walk(ctx context.Context, src Source, into bool) {
 		return
 	}
 	path := src.Path
-	contents := strings.HasSuffix(path, "/")
 	clean := filepath.Clean(path)
-	base := filepath.Base(clean)
-	if base == "." || base == ".." || base == string(filepath.Separator) {
-		contents = true
-	}
+	base, whole := arrivesAs(path)
+	contents := !whole
 	info, err := os.Lstat(clean)
 	if err == nil && contents {
 		info, err = os.Stat(clean)
@@ -36,8 +33,12 @@ func (s *sender) walk(ctx context.Context, src Source, into bool) {
 		s.m.failed(localError("read", path, vanished(err)).(*Error))
 		return
 	}
+	if contents && !info.IsDir() {
+		s.m.failed(&Error{Op: "read", Path: path, Kind: KindNotFound, Err: errors.New("is no directory")})
+		return
+	}
 	dst := slices.Clone(s.dst.Path)
-	if into && !(contents && info.IsDir()) {
+	if into && !contents {
 		dst = append(dst, base)
 	}
 	if !info.IsDir() {
@@ -145,6 +146,14 @@ func (s *sender) entry(ctx context.Context, root *sendRoot, e tree.Entry, dst []
 	if e.Err != nil {
 		s.m.failed(withPath(localError("read", shown, vanished(e.Err)), shown).(*Error))
 		return true
+	}
+	if s.arriving != nil && e.Kind != tree.Directory {
+		at := strings.Join(dst, "/")
+		if s.arriving[at] {
+			s.m.failed(&Error{Op: "send", Path: shown, Kind: KindExists, Err: errors.New("another source has a file of this name")})
+			return true
+		}
+		s.arriving[at] = true
 	}
 	t := &sendTask{src: root, name: e.Path, dst: dst, shown: shown, info: e.Info}
 	switch e.Kind {

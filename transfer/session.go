@@ -314,6 +314,13 @@ func (s *session) handle(get bool) uint32 {
 	return id
 }
 
+// awaits tells whether something that a client asked waits for a message with this id.
+func (s *session) awaits(id uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.server && (s.replies[id] != nil || s.sends[id] != nil || s.recvs[id] != nil)
+}
+
 func (s *session) sendOf(id uint32) *sendFile {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -93,7 +93,7 @@ func fingerprint(info fs.FileInfo) []byte {
 	b := make([]byte, 0, 41)
 	b = append(b, 1)
 	b = binary.BigEndian.AppendUint64(b, uint64(info.Size()))
-	b = binary.BigEndian.AppendUint64(b, uint64(info.ModTime().UnixNano()))
+	b = binary.BigEndian.AppendUint64(b, uint64(unixNano(info.ModTime())))
 	if id, ok := durable.IDOf(info); ok {
 		b = binary.BigEndian.AppendUint64(b, uint64(id.CTime))
 		b = binary.BigEndian.AppendUint64(b, id.Dev)

@@ -161,6 +161,9 @@ func (s *session) readLoop(st *stream, r *wire.Reader) error {
 		}
 		m, err := r.Message(h)
 		if err != nil && h.ID != 0 && answerable(err) {
+			if s.awaits(h.ID) { // nobody else would ever answer what we asked
+				return protocolError("%v that cannot be used: %v", h.Type, err)
+			}
 			s.send(h.ID, wireError(err))
 			continue
 		}
