@@ -128,6 +128,7 @@ func (a *app) execute(ctx context.Context) int {
 			return o.finish(err)
 		case <-stopped:
 			stopped = nil
+			o.stopProgress()
 			if !j.patient {
 				late = time.After(stopWithin)
 			}

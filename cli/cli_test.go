@@ -226,6 +226,44 @@ func TestEventsAsJSON(t *testing.T) {
 	}
 }
 
+// full is a stdout on a full disk, with room for so many lines.
+type full struct{ lines int }
+
+func (f *full) Write(p []byte) (int, error) {
+	if f.lines--; f.lines >= 0 {
+		return len(p), nil
+	}
+	return 0, &os.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.ENOSPC}
+}
+
+func TestStdoutThatCannotBeWrittenIsTold(t *testing.T) {
+	for _, f := range []outFlags{{json: true}, {}} {
+		for lines := range 3 {
+			o, _, stderr := testOutput(f)
+			o.env.Stdout = &full{lines}
+			o.observe(transfer.Event{Kind: transfer.EventStart})
+			o.observe(transfer.Event{Kind: transfer.EventPlan, Action: "new", Path: "a"})
+			o.observe(transfer.Event{Kind: transfer.EventPlan, Action: "new", Path: "b"})
+			want := exitLocalIO
+			if lines == 2 && !f.json {
+				want = exitOK
+			}
+			if code := o.finish(nil); code != want {
+				t.Errorf("json %v, %d lines: exit %d", f.json, lines, code)
+			}
+			text := stderr.String()
+			if want != exitOK && (strings.Count(text, "\n") != 1 || !strings.Contains(text, "xfer send: write to stdout: no space left")) {
+				t.Errorf("json %v, %d lines: stderr %q", f.json, lines, text)
+			}
+		}
+	}
+	o, _, stderr := testOutput(outFlags{json: true})
+	o.env.Stdout = &full{}
+	if code := o.finish(failf(exitVerify, "", "it differs")); code != exitVerify || strings.Count(stderr.String(), "\n") != 1 {
+		t.Errorf("exit %d, stderr %q", code, stderr)
+	}
+}
+
 func TestNothingIsPrintedAfterTheResult(t *testing.T) {
 	o, stdout, stderr := testOutput(outFlags{json: true, verbose: true})
 	o.finish(nil)

@@ -24,6 +24,7 @@ type output struct {
 	last     transfer.Event
 	lastJSON time.Time
 	progress progress
+	stopping bool // no progress any more
 	notes    map[string]bool
 	res      transfer.Result
 	hasRes   bool
@@ -31,6 +32,7 @@ type output struct {
 	report   string // path for the result object
 	summary  string // the line at the end of a good run
 	extra    any    // fields of the result besides the usual ones: a struct or map
+	broken   error  // what the first write to stdout that failed said
 	cleanups []func()
 	failures int
 	held     heldLine
@@ -76,8 +78,11 @@ func (o *output) emit(v any) {
 }
 
 func (o *output) emitLocked(v any) {
-	if !o.finished {
-		o.jsonWriter().Write(marshalLine(v))
+	if o.finished {
+		return
+	}
+	if _, err := o.jsonWriter().Write(marshalLine(v)); err != nil && o.broken == nil {
+		o.broken = err
 	}
 }
 
@@ -118,8 +123,17 @@ func (o *output) print(text string) error {
 	if o.finished {
 		return errors.New("the run is over")
 	}
+	return localIO(o.writeLocked(text))
+}
+
+// writeLocked writes to stdout, where a bar may be standing if both are the same terminal.
+func (o *output) writeLocked(text string) error {
+	o.progress.clear()
 	_, err := io.WriteString(o.env.Stdout, text)
-	return localIO(err)
+	if err != nil && o.broken == nil {
+		o.broken = err
+	}
+	return err
 }
 
 // onCleanUp registers f to run when the job is left behind at the second signal, the last one first.
@@ -260,7 +274,7 @@ func (o *output) fileLocked(e transfer.Event) {
 		}
 	case e.Action == "differs" || e.Action == "missing" || e.Action == "extra":
 		if !o.conn.json {
-			io.WriteString(o.env.Stdout, e.Action+" "+quote(e.Path)+"\n")
+			o.writeLocked(e.Action + " " + quote(e.Path) + "\n")
 		}
 	case e.Action == "skipped" && e.Reason != "" && !o.conn.quiet:
 		o.lineLocked(fmt.Sprintf("xfer: %s: skipped: %s", quote(e.Path), e.Reason))
@@ -320,7 +334,7 @@ func (o *output) planLocked(e transfer.Event) {
 		o.emitLocked(jsonPlan{"plan", stamp(e.Time), e.Action, pathJSON(e.Path), e.Size})
 		return
 	}
-	fmt.Fprintf(o.env.Stdout, "%-6s %12d %s\n", e.Action, e.Size, quote(e.Path))
+	o.writeLocked(fmt.Sprintf("%-6s %12d %s\n", e.Action, e.Size, quote(e.Path)))
 }
 
 // setResult keeps what a run gave, for the result line.
@@ -365,6 +379,11 @@ func (o *output) setReport(name string) {
 	o.report = name
 }
 
+// brokenOutput is the end of a run of which nobody could be told.
+func brokenOutput(err error) error {
+	return &cliError{code: exitLocalIO, err: fmt.Errorf("write to stdout: %w", cause(err)), hint: "see to stdout; the run itself went well", local: true}
+}
+
 // finish prints the result once and returns the exit code. Nothing is printed after it, whoever is still running.
 func (o *output) finish(err error) int {
 	o.mu.Lock()
@@ -381,6 +400,9 @@ func (o *output) finish(err error) int {
 		o.releaseLocked()
 	}
 	host := o.job.host
+	if err == nil && o.broken != nil {
+		err = brokenOutput(o.broken)
+	}
 	r := resultJSON(o.job.verb, host, o.res, o.receipt, err)
 	if o.report != "" {
 		if werr := keepFile(o.report, marshalLine(r)); werr != nil && err == nil {
@@ -404,6 +426,7 @@ func (o *output) finish(err error) int {
 		}
 		if _, werr := o.jsonWriter().Write(o.resultLine(r)); werr != nil && r.Exit == exitOK {
 			r.Exit = exitLocalIO
+			io.WriteString(o.env.Stderr, message(o.job.verb, host, brokenOutput(werr))+"\n")
 		}
 	}
 	o.finished = true

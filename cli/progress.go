@@ -3,10 +3,12 @@ package cli
 import (
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
 
 	"xfer/transfer"
 )
@@ -30,7 +32,17 @@ func newProgress(env *Env, how string, batch, quiet bool, every time.Duration) p
 	if how == "line" || batch || !env.StderrTerminal || env.Getenv("TERM") == "dumb" {
 		return &lineProgress{w: env.Stderr, every: every, last: time.Now()}
 	}
-	return &barProgress{w: env.Stderr}
+	return &barProgress{w: env.Stderr, width: func() int { return terminalWidth(env.Stderr) }}
+}
+
+// terminalWidth is asked for at each painting, since a terminal can be resized.
+func terminalWidth(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
+			return width
+		}
+	}
+	return 80
 }
 
 // lineProgress prints a line each so often.
@@ -54,21 +66,40 @@ func (p *lineProgress) update(e transfer.Event) {
 // before a resume for the speed of the network; and its Set fails on an empty or overshot total, so both are kept away from it.
 type barProgress struct {
 	w     io.Writer
+	width func() int // of the terminal
 	bar   *progressbar.ProgressBar
 	total int64
+	shown bool // there is something to clear
 }
 
+// The columns that the library puts around our text: "  50% |", the bar, "|  " and a space at the end; or a spinner.
+const (
+	barColumns    = 20
+	aroundBar     = 11 + barColumns
+	aroundSpinner = 4
+)
+
 func (p *barProgress) update(e transfer.Event) {
+	p.shown = true
+	text, room := amountText(e), p.width()-1 // in the last column some terminals wrap
+	around := aroundBar
+	if e.BytesTotal <= 0 {
+		around = aroundSpinner
+	}
+	if len(text)+around > room {
+		// A line that wraps cannot be painted over.
+		io.WriteString(p.w, "\r"+fitText(e, room)+"\x1b[K")
+		return
+	}
 	total := e.BytesTotal
 	if total <= 0 {
 		total = -1 // a spinner
 	}
 	if p.bar == nil || total != p.total {
-		p.clear()
 		p.total = total
 		p.bar = progressbar.NewOptions64(total,
 			progressbar.OptionSetWriter(p.w),
-			progressbar.OptionSetWidth(20),
+			progressbar.OptionSetWidth(barColumns),
 			progressbar.OptionThrottle(0),
 			progressbar.OptionSetSpinnerChangeInterval(0), // no goroutine that paints by itself
 			progressbar.OptionSetPredictTime(false),
@@ -82,12 +113,12 @@ func (p *barProgress) update(e transfer.Event) {
 		// One short of the total: a full bar would be left standing by the library.
 		p.bar.Set64(min(max(e.Bytes, 0), total-1))
 	}
-	p.bar.Describe(amountText(e)) // paints
+	p.bar.Describe(text) // paints
 }
 
 func (p *barProgress) clear() {
-	if p.bar != nil {
-		p.bar.Clear()
+	if p.shown {
+		p.shown = false
 		io.WriteString(p.w, "\r\x1b[K")
 	}
 }
@@ -97,11 +128,32 @@ func progressText(e transfer.Event) string {
 	if e.BytesTotal <= 0 {
 		return amountText(e)
 	}
-	return fmt.Sprintf("%d%%, %s", min(100, int64(float64(e.Bytes)*100/float64(e.BytesTotal))), amountText(e))
+	return percentText(e) + ", " + amountText(e)
 }
 
 // amountText is progressText without the percentage.
-func amountText(e transfer.Event) string {
+func amountText(e transfer.Event) string { return strings.Join(amountParts(e), ", ") }
+
+// fitText is what of progressText fits into so many columns: the parts at the end go first.
+func fitText(e transfer.Event, columns int) string {
+	parts := amountParts(e)
+	if e.BytesTotal > 0 {
+		parts = append([]string{percentText(e)}, parts...)
+	}
+	for ; len(parts) > 1; parts = parts[:len(parts)-1] {
+		if text := strings.Join(parts, ", "); len(text) <= columns {
+			return text
+		}
+	}
+	return parts[0][:max(0, min(len(parts[0]), columns))]
+}
+
+func percentText(e transfer.Event) string {
+	return fmt.Sprintf("%d%%", min(100, int64(float64(e.Bytes)*100/float64(e.BytesTotal))))
+}
+
+// amountParts are the most important one first.
+func amountParts(e transfer.Event) []string {
 	var parts []string
 	if e.BytesTotal > 0 {
 		parts = append(parts, byteText(e.Bytes)+" of "+byteText(e.BytesTotal))
@@ -121,7 +173,7 @@ func amountText(e transfer.Event) string {
 			parts = append(parts, timeLeft(float64(left)/e.Rate)+" left")
 		}
 	}
-	return strings.Join(parts, ", ")
+	return parts
 }
 
 func timeLeft(seconds float64) string {

@@ -257,7 +257,18 @@ func (o *output) noteUser(addr address) {
 func (o *output) setProgress(p progress) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.progress = p
+	o.progress.clear()
+	if !o.stopping {
+		o.progress = p
+	}
+}
+
+// stopProgress ends the progress for good: after a signal the engine takes back what did not become whole, which is no news.
+func (o *output) stopProgress() {
+	o.setProgress(noProgress{})
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.stopping = true
 }
 
 func summaryText(did, where string, f *runFlags, res transfer.Result) string {
