@@ -417,3 +417,63 @@ func TestLockOfOneRun(t *testing.T) {
 	}
 	again()
 }
+
+// The daemon of a demo may remove the demo's folder and nothing else.
+func TestFolderOfADemo(t *testing.T) {
+	base := t.TempDir()
+	make := func(name string, mode os.FileMode) string {
+		t.Helper()
+		dir := filepath.Join(base, name)
+		if err := errors.Join(os.MkdirAll(filepath.Join(dir, "server"), 0o700), os.Chmod(dir, mode)); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	find := func(dir, home string) (demoFolder, error) {
+		return findDemoFolder(&Env{Getenv: func(string) string { return home }}, dir)
+	}
+	dir := make("xfer-demo-1", 0o700)
+	other, open := make("other", 0o700), make("xfer-demo-open", 0o755)
+	link := filepath.Join(base, "xfer-demo-link")
+	if err := os.Symlink(other, link); err != nil {
+		t.Skip(err)
+	}
+	for dir, home := range map[string]string{
+		other: filepath.Join(other, "server"), link: filepath.Join(link, "server"), dir: filepath.Join(other, "server"), dir + "/": filepath.Join(dir, "server") + "/",
+		filepath.Join(base, "xfer-demo-none"): filepath.Join(base, "xfer-demo-none", "server"), "xfer-demo-1": "xfer-demo-1/server", open: filepath.Join(open, "server"),
+	} {
+		if _, err := find(dir, home); err == nil {
+			t.Errorf("%s with home %s is taken for the folder of a demo", dir, home)
+		}
+	}
+	f, err := find(dir, filepath.Join(dir, "server"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir, dir+"-moved"); err != nil {
+		t.Fatal(err)
+	}
+	make("xfer-demo-1", 0o700)
+	f.remove()
+	if _, err := os.Lstat(dir); err != nil {
+		t.Errorf("another folder of that name was removed: %v", err)
+	}
+	if err := errors.Join(os.RemoveAll(dir), os.Rename(dir+"-moved", dir)); err != nil {
+		t.Fatal(err)
+	}
+	f.remove()
+	if _, err := os.Lstat(dir); err == nil {
+		t.Error("the folder is still there")
+	}
+}
+
+func TestLogInWords(t *testing.T) {
+	for line, want := range map[string]string{
+		`{"time":"x","level":"ERROR","msg":"it broke","error":"disk","file":"a"}`: "ERROR: it broke, error disk, file a",
+		"panic: x": "panic: x",
+	} {
+		if got := logText(line); got != want {
+			t.Errorf("%s is %q, want %q", line, got, want)
+		}
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -30,6 +29,7 @@ type daemonFlags struct {
 	roots     []string
 	transport string
 	untilEOF  bool
+	demo      string
 }
 
 func (a *app) daemonCommand() *cobra.Command {
@@ -48,11 +48,17 @@ the configuration again. Its first run makes the identity. When it is ready it p
 	s.StringVar(&f.transport, "transport", "", "tcp,quic (default both)")
 	s.StringVarP(&f.identity, "identity", "i", "", "use this key file instead of our own")
 	s.BoolVar(&f.untilEOF, "until-eof", false, "stop when stdin ends")
+	s.StringVar(&f.demo, "demo", "", "the folder of the demo that started this: remove it if stdin ends without a word")
 	must(s.MarkHidden("until-eof"))
+	must(s.MarkHidden("demo"))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		hangup := make(chan struct{}, 1)
 		err := a.prepare(cmd, f.connFlags, "", func(ctx context.Context, o *output) error {
-			return a.serve(ctx, o, f, hangup)
+			serve := func(ctx context.Context) error { return a.serve(ctx, o, f, hangup) }
+			if f.untilEOF {
+				return a.serveUntilEOF(ctx, f.demo, serve)
+			}
+			return serve(ctx)
 		})
 		if err != nil {
 			return err
@@ -230,12 +236,6 @@ func (a *app) serve(ctx context.Context, o *output, f *daemonFlags, hangup <-cha
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if f.untilEOF {
-		go func() { // ends with the process at the latest
-			io.Copy(io.Discard, a.env.Stdin)
-			cancel()
-		}()
-	}
 	reloading := make(chan struct{})
 	go func() {
 		defer close(reloading)

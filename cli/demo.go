@@ -40,10 +40,14 @@ everything, and shows the receipt. It leaves no process and no file behind.`,
 			d := &demo{app: a, o: o, f: f, source: source}
 			return d.run(ctx)
 		})
-		if err == nil {
-			a.job.patient = true
+		if err != nil {
+			return err
 		}
-		return err
+		if f.ipv4 && f.ipv6 {
+			return usagef("-4 and -6 exclude each other")
+		}
+		a.job.patient = true
+		return nil
 	}
 	return cmd
 }
@@ -58,33 +62,44 @@ type demo struct {
 	files  string // what the daemon serves
 	step   int
 	daemon *demoDaemon
-	broken error // stdout is
 }
 
 type jsonStep struct {
-	Event string `json:"event"`
-	Time  string `json:"time"`
-	Step  string `json:"step"`
-	Text  string `json:"text"`
+	Event    string         `json:"event"`
+	Time     string         `json:"time"`
+	Step     string         `json:"step"`
+	Text     string         `json:"text"`
+	Manifest *string        `json:"manifest,omitempty"`
+	Files    []jsonReceived `json:"files,omitempty"`
+}
+
+// jsonReceived is what a receipt says of a file.
+type jsonReceived struct {
+	jsonPath
+	Hash  string `json:"hash"`
+	Bytes int64  `json:"bytes"`
 }
 
 func (d *demo) tell(step, format string, args ...any) {
-	text := clean(fmt.Sprintf(format, args...))
+	d.tellStep(jsonStep{Step: step, Text: fmt.Sprintf(format, args...)})
+}
+
+func (d *demo) tellStep(s jsonStep) {
+	s.Event, s.Time, s.Text = "step", stamp(time.Now()), clean(s.Text)
 	if d.o.json() {
-		d.o.emit(jsonStep{"step", stamp(time.Now()), step, text})
+		d.o.start()
+		d.o.emit(s)
 		return
 	}
 	d.step++
-	d.o.clearProgress()
-	if err := d.o.print(fmt.Sprintf("%2d  %-8s %s\n", d.step, step, text)); err != nil && d.broken == nil {
-		d.broken = err
-	}
+	d.print(fmt.Sprintf("%2d  %-8s %s\n", d.step, s.Step, s.Text))
 }
 
-func (o *output) clearProgress() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.progress.clear()
+// print is for people who want to read along. That it fails is seen where there is something to save: see story.
+func (d *demo) print(text string) {
+	if !d.o.json() && !d.o.conn.quiet {
+		d.o.print(text)
+	}
 }
 
 func (d *demo) run(ctx context.Context) error {
@@ -92,9 +107,9 @@ func (d *demo) run(ctx context.Context) error {
 	pipe := make(chan os.Signal, 1)
 	signal.Notify(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)
-	dir, err := os.MkdirTemp("", "xfer-demo-")
+	dir, err := os.MkdirTemp("", demoPrefix+"*")
 	if err != nil {
-		return localIO(err)
+		return &cliError{code: exitLocalIO, err: err, hint: "set TMPDIR to a folder that can be written to", local: true}
 	}
 	d.dir, d.files = dir, filepath.Join(dir, "there")
 	cleanUp := sync.OnceFunc(func() {
@@ -109,88 +124,150 @@ func (d *demo) run(ctx context.Context) error {
 		if ctx.Err() != nil && isInterrupt(context.Cause(ctx)) {
 			return failf(exitInterrupted, "nothing was left behind", "stopped")
 		}
-		if d.daemon != nil && exitCodeOf(err) != exitNotFound {
-			if log := d.daemon.logTail(); log != "" {
-				d.o.say("the daemon's log ends with:\n%s", log)
-			}
+		if d.o.broke() == nil && d.daemon != nil && exitCodeOf(err) != exitNotFound {
+			d.tellLog(d.daemon)
 		}
 		return err
 	}
 	return nil
 }
 
+// broke returns why stdout could not be written, nil where it could.
+func (o *output) broke() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.broken
+}
+
+func (d *demo) tellLog(dd *demoDaemon) {
+	lines := dd.logTail()
+	if len(lines) > 0 {
+		d.o.say("the daemon's log ends with:")
+	}
+	for _, line := range lines {
+		d.o.say("  %s", line)
+	}
+}
+
+// demoSource is what is sent.
+type demoSource struct {
+	paths []string // absolute, with names of their own
+	what  string
+	size  int64
+	count int64
+}
+
 func (d *demo) story(ctx context.Context) error {
-	if !d.o.json() {
-		d.o.print("Two sides on this machine, here and there, in " + quote(d.dir) + " (removed at the end).\n\n")
+	if d.source != "" {
+		if err := checkSources([]transfer.Source{{Path: d.source}}); err != nil {
+			return err
+		}
 	}
-	source, made, err := d.prepareSource()
-	if err != nil {
-		return err
-	}
-	size, count, err := measureTree(ctx, source)
-	if err != nil {
-		return err
-	}
-	if d.daemon, err = d.startDaemon(ctx); err != nil {
+	d.print("Two sides on this machine, here and there, in " + quote(d.dir) + " (removed at the end).\n\n")
+	var err error
+	if d.daemon, err = d.startDaemon(ctx); err != nil { // before anything large is made: it removes that if we are killed
 		return err
 	}
 	d.tell("daemon", "there: \"xfer daemon\" runs as process %d on %s, its key is %s", d.daemon.cmd.Process.Pid, d.daemon.listen, d.daemon.identity)
 	if err := d.enrol(ctx); err != nil {
 		return err
 	}
-	what := quote(source)
-	if made {
-		what = "a sample tree with odd names and a large file"
-	}
-	d.tell("send", "\"xfer send\": %s (%s, %s)", what, fileCount(count), byteText(size))
-	if d.broken != nil {
-		return d.broken
-	}
-	res, cut, err := d.send(ctx, source, size)
+	source, err := d.prepareSource(ctx)
 	if err != nil {
 		return err
 	}
+	d.tell("send", "\"xfer send\": %s", source.what)
+	if err := d.o.broke(); err != nil {
+		return &cliError{code: exitLocalIO, err: fmt.Errorf("write to stdout: %w", cause(err)), hint: "nothing was left behind", local: true}
+	}
+	res, cut, err := d.send(ctx, source)
+	if err != nil {
+		return err
+	}
+	how := "sent, cut half-way, resumed and verified"
 	if cut.sockets == 0 {
+		how = "sent and verified"
 		d.tell("cut", "it was through before the connection could be cut half-way; try a larger one")
 	} else {
 		d.tell("cut", "after %s the connection was cut: %d socket(s) closed without a word", byteText(cut.at), cut.sockets)
-		d.tell("resume", "it connected again by itself and went on: %s of payload for %s of files, %s sent twice", byteText(res.BytesSent), byteText(size), byteText(max(0, res.BytesSent-size)))
+		d.tell("resume", "it connected again by itself and went on: %s of payload for %s of files, %s sent twice", byteText(res.BytesSent), byteText(source.size), byteText(max(0, res.BytesSent-source.size)))
 	}
-	same, err := compareTrees(ctx, source, filepath.Join(d.files, filepath.Base(source)))
-	if err != nil {
-		return err
+	var same int64
+	for _, p := range source.paths {
+		n, err := compareTrees(ctx, p, filepath.Join(d.files, filepath.Base(p)))
+		if err != nil {
+			return err
+		}
+		same += n
 	}
 	d.tell("verify", "compared on disk by BLAKE3, here and there: %s, all the same; over %s", fileCount(same), res.Transport)
-	if err := d.receipt(res, size); err != nil {
+	if err := d.receipt(res); err != nil {
 		return err
 	}
 	d.o.setResult(res)
-	if d.o.json() {
-		return nil
-	}
-	return d.o.print(`
+	d.print(`
 On two real machines:
   there   xfer daemon                     serves a folder "inbox"; --root NAME=DIR for others
   there   xfer invite --name laptop       prints a one-time code
   here    xfer enroll HOST                asks for the code, once
   here    xfer send FILE HOST:            and from then on no question ever
+
 `)
+	if d.o.json() {
+		return nil
+	}
+	return d.o.print(fmt.Sprintf("all is well: %s, %s, %s over %s\n", fileCount(same), byteText(source.size), how, res.Transport))
 }
 
-// prepareSource finds what to send, absolute, or makes it.
-func (d *demo) prepareSource() (source string, made bool, err error) {
+// enoughToCut is what takes long enough to be cut half-way on any machine.
+const enoughToCut = 16 << 20
+
+// prepareSource finds what to send, or makes it. Beside what is too small to be cut half-way goes a file that is not.
+func (d *demo) prepareSource(ctx context.Context) (demoSource, error) {
+	var s demoSource
+	var err error
+	here := filepath.Join(d.dir, "here")
 	if d.source == "" {
-		source = filepath.Join(d.dir, "here", "sample")
-		return source, true, makeSample(source)
+		s.paths = []string{filepath.Join(here, "sample")}
+		if err = makeSample(s.paths[0]); err != nil {
+			return s, err
+		}
+		s.size, s.count, err = measureTree(ctx, s.paths[0])
+		s.what = fmt.Sprintf("a sample tree with odd names and a large file (%s, %s)", fileCount(s.count), byteText(s.size))
+		return s, err
 	}
-	if err := checkSources([]transfer.Source{{Path: d.source}}); err != nil {
-		return "", false, err
-	}
-	source, err = filepath.Abs(d.source)
+	path, err := filepath.Abs(d.source)
 	if err == nil {
-		source, err = filepath.EvalSymlinks(source)
+		path, err = filepath.EvalSymlinks(path)
 	}
-	return source, false, localIO(err)
+	if err != nil {
+		return s, localIO(err)
+	}
+	s.paths = []string{path}
+	if s.size, s.count, err = measureTree(ctx, path); err != nil {
+		return s, err
+	}
+	s.what = fmt.Sprintf("%s (%s, %s)", quote(path), fileCount(s.count), byteText(s.size))
+	if s.size >= enoughToCut {
+		return s, nil
+	}
+	name := "xfer demo sample"
+	if filepath.Base(path) == name {
+		name += " 2"
+	}
+	extra := filepath.Join(here, name)
+	size := min(2*enoughToCut, quarterFree(d.dir))
+	if err := os.MkdirAll(here, 0o755); err != nil {
+		return s, localIO(err)
+	}
+	if err := writeSample(extra, sampleRandom(), size); err != nil {
+		return s, err
+	}
+	s.paths = append(s.paths, extra)
+	s.what += fmt.Sprintf(", and beside it a sample of %s, as that is too small to be cut half-way", byteText(size))
+	s.size += size
+	s.count++
+	return s, nil
 }
 
 // sub is a command line on one of the two sides.
@@ -221,7 +298,7 @@ func (d *demo) enrol(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := d.sub(ctx, "client", code, "enroll", d.daemon.host, "-P", d.daemon.port, "--transport", d.f.transport.s); err != nil {
+	if _, err := d.sub(ctx, "client", code, "enroll", bracketed(d.daemon.host), "-P", d.daemon.port, "--transport", d.f.transport.s); err != nil {
 		return err
 	}
 	id, err := d.sub(ctx, "client", "", "id")
@@ -232,14 +309,22 @@ func (d *demo) enrol(ctx context.Context) error {
 	return nil
 }
 
+// bracketed is a host as it stands in an address.
+func bracketed(host string) string {
+	if strings.Contains(host, ":") {
+		return "[" + host + "]"
+	}
+	return host
+}
+
 // cutting is what became of the cut.
 type cutting struct {
 	at      int64
 	sockets int
 }
 
-// send sends with the connection being cut when half of size is there.
-func (d *demo) send(ctx context.Context, source string, size int64) (transfer.Result, cutting, error) {
+// send sends with the connection being cut when half of it is there.
+func (d *demo) send(ctx context.Context, source demoSource) (transfer.Result, cutting, error) {
 	env := d.app.env
 	env.Getenv = d.getenv("client")
 	side := &app{env: env}
@@ -257,6 +342,7 @@ func (d *demo) send(ctx context.Context, source string, size int64) (transfer.Re
 		d.o.setProgress(newProgress(&env, "auto", false, d.f.quiet, time.Minute))
 	}
 	var cut cutting
+	size := source.size
 	c.Observe = func(e transfer.Event) {
 		if e.Kind == transfer.EventProgress && cut.sockets == 0 && e.Bytes >= size/2 && e.Bytes < size {
 			cut.at, cut.sockets = e.Bytes, wires.cut()
@@ -266,17 +352,21 @@ func (d *demo) send(ctx context.Context, source string, size int64) (transfer.Re
 			d.o.observe(e)
 		}
 	}
-	rate := max(int64(96<<20), size/4) // slow enough to be seen and cut
+	rate := max(min(size, 96<<20), size/4, 1) // slow enough to be seen and cut
 	c.Options.BWLimit = func(time.Time) (int64, int64) { return rate, rate }
 	c.Options.Progress = 10 * time.Millisecond
 	c.Options.Receipts = true
-	res, err := c.Send(ctx, []transfer.Source{{Path: source}}, transfer.Address{})
+	var list []transfer.Source
+	for _, p := range source.paths {
+		list = append(list, transfer.Source{Path: p})
+	}
+	res, err := c.Send(ctx, list, transfer.Address{})
 	d.o.setProgress(noProgress{})
 	return res, cut, err
 }
 
 // receipt shows what the daemon signed, and checks it as "xfer receipt verify" does.
-func (d *demo) receipt(res transfer.Result, size int64) error {
+func (d *demo) receipt(res transfer.Result) error {
 	name := filepath.Join(d.dir, "receipt")
 	f := transfer.ReceiptFile{Receipts: res.Receipts, Tree: res.Tree}
 	if err := keepFile(name, f.Encode()); err != nil {
@@ -285,23 +375,24 @@ func (d *demo) receipt(res transfer.Result, size int64) error {
 	if _, err := d.sub(context.Background(), "client", "", "receipt", "verify", name); err != nil {
 		return err
 	}
-	d.tell("receipt", "signed by the daemon for %s, and \"xfer receipt verify\" finds it good:", fileCount(int64(len(res.Receipts))))
+	step := jsonStep{Step: "receipt", Text: fmt.Sprintf("signed by the daemon for %s, and \"xfer receipt verify\" finds it good:", fileCount(int64(len(res.Receipts))))}
+	for _, r := range res.Receipts {
+		step.Files = append(step.Files, jsonReceived{pathJSON(r.Path), r.Root.String(), r.Size})
+	}
+	if f.Tree {
+		hash := f.Manifest().String()
+		step.Manifest = &hash
+	}
+	d.tellStep(step)
 	shown := 0
-	var rest int
 	for _, r := range res.Receipts {
 		if large := r.Size >= 1<<20; shown < 3 || large && shown < 6 {
 			shown++
-			if !d.o.json() {
-				if err := d.o.print(fmt.Sprintf("            %s  %d  %s\n", r.Root, r.Size, quote(r.Path))); err != nil {
-					return err
-				}
-			}
-			continue
+			d.print(fmt.Sprintf("            %s  %d  %s\n", r.Root, r.Size, quote(r.Path)))
 		}
-		rest++
 	}
-	if rest > 0 && !d.o.json() {
-		return d.o.print(fmt.Sprintf("            and %d more\n", rest))
+	if rest := len(res.Receipts) - shown; rest > 0 {
+		d.print(fmt.Sprintf("            and %d more\n", rest))
 	}
 	return nil
 }

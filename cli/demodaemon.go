@@ -2,13 +2,19 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,7 +26,7 @@ import (
 // demoDaemon is a daemon in a process of its own. It lives as long as its stdin, so it ends with us whatever happens to us.
 type demoDaemon struct {
 	cmd        *exec.Cmd
-	stdin      io.Closer
+	stdin      io.WriteCloser
 	log        string
 	listen     string
 	host, port string
@@ -46,7 +52,16 @@ func (d *demo) startDaemon(ctx context.Context) (*demoDaemon, error) {
 		return nil, localIO(err)
 	}
 	defer log.Close()
-	args := []string{"daemon", "--listen", "127.0.0.1:0", "--root", "demo=" + d.files, "--until-eof"}
+	at := "127.0.0.1:0"
+	if d.f.ipv6 {
+		at = "[::1]:0"
+		l, err := net.Listen("tcp", at)
+		if err != nil {
+			return nil, &cliError{code: exitUsage, err: fmt.Errorf("this machine has no IPv6: %w", err), hint: "run it without -6", local: true}
+		}
+		l.Close()
+	}
+	args := []string{"daemon", "--listen", at, "--root", "demo=" + d.files, "--until-eof", "--demo", d.dir}
 	cmd := exec.Command(program, args...)
 	cmd.Env = []string{"XFER_HOME=" + filepath.Join(d.dir, "server")}
 	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "GOCOVERDIR"} {
@@ -89,8 +104,8 @@ func (d *demo) startDaemon(ctx context.Context) (*demoDaemon, error) {
 	}
 	if err != nil {
 		dd.stop()
-		if tail := dd.logTail(); tail != "" {
-			d.o.say("the daemon's log ends with:\n%s", tail)
+		if ctx.Err() == nil {
+			d.tellLog(dd)
 		}
 		return nil, err
 	}
@@ -122,10 +137,12 @@ func (dd *demoDaemon) parse(line string) error {
 	return nil
 }
 
-// stop ends the daemon and waits for it: first its stdin ends, which it takes for SIGTERM. It may still wait for the connection
+// stop ends the daemon and waits for it: first its stdin ends, which it takes for SIGTERM, after a word that tells it that we
+// tidy up ourselves. It may still wait for the connection
 // that was cut, as it should; nobody else needs that here, so it is killed after a second.
 func (dd *demoDaemon) stop() {
 	dd.once.Do(func() {
+		io.WriteString(dd.stdin, "stop\n")
 		dd.stdin.Close()
 		select {
 		case <-dd.ended:
@@ -136,14 +153,90 @@ func (dd *demoDaemon) stop() {
 	})
 }
 
-// logTail is the end of what the daemon said.
-func (dd *demoDaemon) logTail() string {
+// logTail is the end of what the daemon said, for people.
+func (dd *demoDaemon) logTail() []string {
 	data, err := os.ReadFile(dd.log)
-	if err != nil {
-		return ""
+	if err != nil || len(bytes.TrimSpace(data)) == 0 {
+		return nil
 	}
 	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
-	return strings.Join(lines[max(0, len(lines)-5):], "\n")
+	lines = lines[max(0, len(lines)-5):]
+	for i, line := range lines {
+		lines[i] = logText(line)
+	}
+	return lines
+}
+
+// logText is a line of a JSON log in words.
+func logText(line string) string {
+	var record map[string]any
+	if json.Unmarshal([]byte(line), &record) != nil {
+		return line
+	}
+	text := fmt.Sprintf("%v: %v", record["level"], record["msg"])
+	for _, key := range slices.Sorted(maps.Keys(record)) {
+		if !slices.Contains([]string{"time", "level", "msg"}, key) {
+			text += fmt.Sprintf(", %s %v", key, record[key])
+		}
+	}
+	return text
+}
+
+// demoPrefix begins the name of the folder that a demo makes.
+const demoPrefix = "xfer-demo-"
+
+// demoFolder is the folder of a demo, as its daemon sees it: what is at dir is removed only if it is that very folder.
+type demoFolder struct {
+	dir  string
+	info fs.FileInfo
+}
+
+// findDemoFolder wants dir to be what demo makes: a folder of that name that only we may enter, with the daemon's home in it.
+func findDemoFolder(env *Env, dir string) (demoFolder, error) {
+	info, err := os.Lstat(dir)
+	switch {
+	case err != nil:
+		return demoFolder{}, localIO(err)
+	case !filepath.IsAbs(dir), !strings.HasPrefix(filepath.Base(dir), demoPrefix), !info.IsDir(), env.Getenv("XFER_HOME") != filepath.Join(dir, "server"),
+		runtime.GOOS != "windows" && info.Mode().Perm() != 0o700:
+		return demoFolder{}, usagef("--demo %s: that is no folder of a demo", quote(dir))
+	}
+	return demoFolder{dir, info}, nil
+}
+
+func (f demoFolder) remove() {
+	if info, err := os.Lstat(f.dir); err == nil && os.SameFile(info, f.info) {
+		removeTree(f.dir)
+	}
+}
+
+// serveUntilEOF serves until stdin ends. Where that ends without a word, the demo has died (SIGKILL), and what it left behind
+// is removed.
+func (a *app) serveUntilEOF(ctx context.Context, dir string, serve func(context.Context) error) error {
+	var folder demoFolder
+	if dir != "" {
+		var err error
+		if folder, err = findDemoFolder(&a.env, dir); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	died := make(chan bool, 1)
+	go func() { // ends with the process at the latest
+		n, _ := io.Copy(io.Discard, a.env.Stdin)
+		died <- n == 0
+		cancel()
+	}()
+	err := serve(ctx)
+	select {
+	case alone := <-died:
+		if alone && folder.dir != "" {
+			folder.remove()
+		}
+	default:
+	}
+	return err
 }
 
 // wireCutter knows all sockets beneath the connections of a client and closes them without a word, as a network that fails.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -38,7 +39,7 @@ func makeSample(dir string) error {
 	if err := os.MkdirAll(small, 0o755); err != nil {
 		return localIO(err)
 	}
-	source := rand.NewChaCha8([32]byte([]byte("xfer demo: the same in each run.")))
+	source := sampleRandom()
 	random := rand.New(source)
 	made := 0
 	for i := range sampleSmall {
@@ -65,14 +66,25 @@ func makeSample(dir string) error {
 		return localIO(err)
 	}
 	_ = os.Symlink("nowhere", filepath.Join(small, "dangling link")) // not everybody may on Windows
-	size := int64(sampleLarge)
-	if fsys, err := durable.OpenOS(dir); err == nil {
-		if free, _, err := fsys.Space(); err == nil {
-			size = min(size, free/4)
-		}
-		fsys.Close()
+	return writeSample(filepath.Join(dir, "large file"), source, min(sampleLarge, quarterFree(dir)))
+}
+
+func sampleRandom() *rand.ChaCha8 {
+	return rand.NewChaCha8([32]byte([]byte("xfer demo: the same in each run.")))
+}
+
+// quarterFree is a quarter of what is free where dir is: what is made here has to arrive there as well.
+func quarterFree(dir string) int64 {
+	fsys, err := durable.OpenOS(dir)
+	if err != nil {
+		return math.MaxInt64
 	}
-	return writeSample(filepath.Join(dir, "large file"), source, size)
+	defer fsys.Close()
+	free, _, err := fsys.Space()
+	if err != nil {
+		return math.MaxInt64
+	}
+	return free / 4
 }
 
 func writeSample(name string, random io.Reader, size int64) error {

@@ -123,7 +123,10 @@ func (o *output) print(text string) error {
 	if o.finished {
 		return errors.New("the run is over")
 	}
-	return localIO(o.writeLocked(text))
+	if err := o.writeLocked(text); err != nil {
+		return &cliError{code: exitLocalIO, err: fmt.Errorf("write to stdout: %w", cause(err)), hint: noHint, local: true}
+	}
+	return nil
 }
 
 // writeLocked writes to stdout, where a bar may be standing if both are the same terminal.
@@ -203,6 +206,13 @@ func (o *output) startLocked(e transfer.Event) {
 	if o.conn.json && !o.job.local {
 		o.emitLocked(jsonStart{"start", stamp(o.began), o.job.verb, o.job.host, e.Transport, e.Peer})
 	}
+}
+
+// start prints the start event of a run that tells something before it is connected.
+func (o *output) start() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.startLocked(transfer.Event{})
 }
 
 type jsonProgress struct {
