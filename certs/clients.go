@@ -269,14 +269,14 @@ func (s *Store) readClients() (all []Client, errs []error) {
 }
 
 // ownerOf returns the name of a client that has the key.
-func (s *Store) ownerOf(id crypto.PeerID) (string, bool) {
+func (s *Store) ownerOf(id crypto.PeerID) (Client, bool) {
 	clients, _ := s.readClients()
 	for _, c := range clients {
 		if c.ID == id {
-			return c.Name, true
+			return c, true
 		}
 	}
-	return "", false
+	return Client{}, false
 }
 
 // ClientByID returns the client with that key. Where it may not come in it is false: with no error when nobody has that

@@ -11,7 +11,7 @@
 //
 // The directory is 0700 and each file 0600. What is looser is refused with the command that mends it (not on
 // Windows, where permissions are not in the mode). Files are written atomically and durably (package
-// durable), and read in full before a word of them counts: of at most 64 KiB, without unknown keys, with
+// durable), and read in full before a word of them counts: of at most 64 KiB (known_hosts.toml: 4 MiB), without unknown keys, with
 // every value in range. What cannot be read authorises nobody, and a damaged private key is never replaced.
 //
 // Several processes may use one directory at once, so an invitation made beside a running daemon works at once.

@@ -275,7 +275,8 @@ func (s *Store) InviteFailed(codeID [2]byte) error {
 }
 
 // Redeem makes the peer id, which has proven to know the code with the ID, the client that the invitation is for. Of any
-// number of calls, in any number of processes, one succeeds. First the code is marked used, then the client is
+// number of calls, in any number of processes, one succeeds. A key that is a client already stays what it is, under its name and
+// with its rights, and uses the code; ErrClientExists where its time is over. First the code is marked used, then the client is
 // written, both durably: a crash in between costs the invitation and gives nothing.
 func (s *Store) Redeem(codeID [2]byte, id crypto.PeerID) (Client, error) {
 	var c Client
@@ -283,6 +284,13 @@ func (s *Store) Redeem(codeID [2]byte, id crypto.PeerID) (Client, error) {
 		inv, err := s.invite(codeID)
 		if err != nil {
 			return err
+		}
+		if old, ok := s.ownerOf(id); ok {
+			if old.Expired(s.opts.Now()) {
+				return fmt.Errorf("this key: %w, called %q, whose time is over", ErrClientExists, old.Name)
+			}
+			c = old
+			return s.putInvite(codeID, inv, &id)
 		}
 		if err := s.nameFree(inv.Name); err != nil {
 			return err
@@ -296,9 +304,6 @@ func (s *Store) Redeem(codeID [2]byte, id crypto.PeerID) (Client, error) {
 		}
 		if err := s.checkClient(c); err != nil {
 			return err
-		}
-		if other, ok := s.ownerOf(id); ok {
-			return fmt.Errorf("this key: %w, called %q", ErrClientExists, other)
 		}
 		if err := s.putInvite(codeID, inv, &id); err != nil {
 			return err

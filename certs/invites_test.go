@@ -237,7 +237,7 @@ func (f *fullFS) Lstat(name string) (os.FileInfo, error) {
 }
 
 func TestNameCollisions(t *testing.T) {
-	s, _ := newStore(t)
+	s, now := newStore(t)
 	mustPut(t, s, Client{Name: "laptop", ID: peerID(1)})
 	_, err := s.NewInvite("laptop", someGrants, time.Hour)
 	if !errors.Is(err, ErrClientExists) || !strings.Contains(err.Error(), `"laptop"`) {
@@ -263,13 +263,21 @@ func TestNameCollisions(t *testing.T) {
 		t.Errorf("the code was lost: %v", err)
 	}
 
-	// A key that is a client already does not become a second one.
+	// A key that is a client already does not become a second one: it stays what it is, and the code is used.
 	code := mustInvite(t, s, "second")
-	if _, err := s.Redeem(code.ID(), peerID(2)); !errors.Is(err, ErrClientExists) || !strings.Contains(err.Error(), `"desk"`) {
-		t.Errorf("a known key: %v", err)
+	if c, err := s.Redeem(code.ID(), peerID(2)); err != nil || c.Name != "desk" {
+		t.Errorf("a known key: %v, %v", c, err)
 	}
-	if _, err := s.Redeem(code.ID(), peerID(5)); err != nil {
-		t.Errorf("another key with that code: %v", err)
+	if _, err := s.Redeem(code.ID(), peerID(5)); err == nil {
+		t.Error("the code works for another key as well")
+	}
+	if _, ok, _ := s.ClientByName("second"); ok {
+		t.Error("the key has two names")
+	}
+	mustPut(t, s, Client{Name: "late", ID: peerID(6), Expires: now.Now().Add(-time.Hour)})
+	code = mustInvite(t, s, "third")
+	if _, err := s.Redeem(code.ID(), peerID(6)); !errors.Is(err, ErrClientExists) || !strings.Contains(err.Error(), `"late"`) {
+		t.Errorf("a key whose time is over: %v", err)
 	}
 }
 

@@ -27,6 +27,7 @@ const (
 	lockFile    = "lock"
 	fileSuffix  = ".toml"
 	maxFileSize = 64 << 10
+	maxHosts    = 4 << 20 // known_hosts.toml: some 25,000 servers
 
 	filePerm fs.FileMode = 0o600
 	dirPerm  fs.FileMode = 0o700
@@ -216,14 +217,23 @@ func readPrivate(fsys durable.FS, name, path string) ([]byte, fs.FileInfo, error
 	if err := checkMode(path, fi, filePerm); err != nil {
 		return nil, nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFileSize+1))
+	most := limitOf(name)
+	data, err := io.ReadAll(io.LimitReader(f, int64(most)+1))
 	if err != nil {
 		return nil, nil, fmt.Errorf("read %s: %w", path, cause(err))
 	}
-	if len(data) > maxFileSize {
-		return nil, nil, &FileError{Path: path, Msg: fmt.Sprintf("larger than %d KiB", maxFileSize>>10)}
+	if len(data) > most {
+		return nil, nil, &FileError{Path: path, Msg: fmt.Sprintf("larger than %d KiB", most>>10)}
 	}
 	return data, fi, nil
+}
+
+// limitOf is how many bytes file name may have.
+func limitOf(name string) int {
+	if name == hostsFile {
+		return maxHosts
+	}
+	return maxFileSize
 }
 
 // cause drops the path that an error repeats.
@@ -237,8 +247,8 @@ func cause(err error) error {
 
 // write replaces a file, atomically and durably. The lock is held.
 func (s *Store) write(name string, data []byte) error {
-	if len(data) > maxFileSize {
-		return fmt.Errorf("write %s: would be larger than %d KiB", s.path(name), maxFileSize>>10)
+	if most := limitOf(name); len(data) > most {
+		return fmt.Errorf("write %s: would be larger than %d KiB", s.path(name), most>>10)
 	}
 	if dir := durable.Dir(name); dir != "." {
 		if err := durable.MkdirAll(s.fs, dir, dirPerm); err != nil {

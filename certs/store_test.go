@@ -277,7 +277,7 @@ func TestLargeFilesAreRefused(t *testing.T) {
 	s, _ := newStore(t)
 	code := fill(t, s)
 	for _, name := range fileNames(code) {
-		mustWrite(t, s, name, mustRead(t, s, name)+"\n"+strings.Repeat(" ", maxFileSize))
+		mustWrite(t, s, name, mustRead(t, s, name)+"\n"+strings.Repeat(" ", limitOf(name)))
 	}
 	if _, err := s.Identity(); err == nil {
 		t.Error("a large key file is read")

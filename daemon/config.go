@@ -71,7 +71,7 @@ type Limits struct {
 	// address, 16.
 	Strangers           int
 	StrangersPerAddress int
-	FailedEnrolments    int // of one address a minute, 10
+	FailedEnrolments    int // of one address a minute, 60
 
 	Handshakes       int           // TLS handshakes in progress, 256
 	PerAddress       int           // of one address, 16
@@ -87,7 +87,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Connections, 4096)
 	set(&l.Strangers, 64)
 	set(&l.StrangersPerAddress, 16)
-	set(&l.FailedEnrolments, 10)
+	set(&l.FailedEnrolments, 60)
 	set(&l.Handshakes, 256)
 	set(&l.PerAddress, 16)
 	set(&l.HandshakeTimeout, 10*time.Second)

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -58,14 +60,31 @@ func (l *live) start(change func(*Config)) {
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := New(cfg, l.store)
-	if err != nil {
-		l.t.Fatal(err)
+	var s *Server
+	var cancel context.CancelFunc
+	done := make(chan error, 1)
+	for try := 0; ; try++ {
+		var err error
+		if s, err = New(cfg, l.store); err != nil {
+			l.t.Fatal(err)
+		}
+		var ctx context.Context
+		ctx, cancel = context.WithCancel(context.Background())
+		go func() { done <- s.Run(ctx) }()
+		select {
+		case l.info = <-ready:
+		case err = <-done:
+		}
+		if err == nil {
+			break
+		}
+		cancel()
+		if !errors.Is(err, syscall.EADDRINUSE) || try == 100 { // somebody dials from the port that was given back
+			l.t.Fatalf("Run: %v", err)
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 	l.Server = s
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx) }()
 	once := sync.OnceValue(func() error { cancel(); return <-done })
 	l.stop = once
 	l.t.Cleanup(func() {
@@ -79,11 +98,6 @@ func (l *live) start(change func(*Config)) {
 			l.t.Logf("the daemon's log:\n%s", l.log)
 		}
 	})
-	select {
-	case l.info = <-ready:
-	case err := <-done:
-		l.t.Fatalf("Run: %v", err)
-	}
 }
 
 // client is one that knows the daemon's key.

@@ -91,6 +91,9 @@ func (e *enrolment) Accept(host string) (string, []transfer.RootInfo, error) {
 		e.log.Error("enrolment failed", "err", err)
 		return "", nil, &transfer.Error{Op: "enroll", Kind: transfer.KindRemoteIO, Err: errors.New("the server cannot store the new client")}
 	}
+	if c.Name != e.inv.Name {
+		e.log.Warn("the key is that of a client already, whose name and rights stay as they are", "called", c.Name)
+	}
 	e.p.counts.enrolled.Add(1)
 	list, put := e.p.roots.get()
 	defer put()

@@ -118,7 +118,7 @@ func TestTriesOfOneCodeAreOneAtATime(t *testing.T) {
 
 func TestFailedEnrolmentsAreLimitedByAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil)
+		w := newWorld(t, func(c *Config) { c.Limits.FailedEnrolments = 10 })
 		code := w.invite("laptop", grants("first", "all"))
 		unknown := [2]byte{code.ID()[0] ^ 1, code.ID()[1]}
 		for i := range 10 {
@@ -189,7 +189,9 @@ func TestRefusedCodesLookTheSame(t *testing.T) {
 	}
 }
 
-func TestAKnownKeyIsNotEnrolledAgain(t *testing.T) {
+// A key that is a client's already enrols once more where its host lost the pin, or knows the server under another name: it learns
+// who it is, and its rights stay.
+func TestAKnownKeyStaysWhatItIs(t *testing.T) {
 	w := newWorld(t, nil)
 	w.enrol(certs.Client{Name: "laptop", ID: peer(1), Roots: grants("first", "get")})
 	code := w.invite("more", grants("first", "all"))
@@ -197,13 +199,18 @@ func TestAKnownKeyIsNotEnrolledAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = try.Accept("h")
-	kind(t, err, transfer.KindTrust)
-	if !strings.Contains(err.Error(), "client already") {
-		t.Errorf("the peer is not told why: %v", err)
+	name, roots, err := try.Accept("h")
+	if err != nil || name != "laptop" || len(roots) != 1 || strings.Join(roots[0].Rights, " ") != "get list stat" {
+		t.Errorf("%q, %v, %v", name, roots, err)
 	}
-	if c, _, err := w.store.ClientByID(peer(1)); err != nil || c.Name != "laptop" {
+	if c, _, err := w.store.ClientByID(peer(1)); err != nil || c.Name != "laptop" || len(c.Roots[0].Rights) != 1 {
 		t.Errorf("the client has changed: %+v, %v", c, err)
+	}
+	if _, err := w.policy.Enroll(t.Context(), peer(2), "192.0.2.1:5", code.ID()); err == nil {
+		t.Error("the code works once more")
+	}
+	if !strings.Contains(w.log.String(), "stay as they are") {
+		t.Error("the log does not say that the code gave nothing")
 	}
 }
 
