@@ -259,7 +259,7 @@ func nextStep(verb string, code int, host string, err error) string {
 	}
 	switch code {
 	case exitNotFound:
-		if host != "" {
+		if host != "" && fromPeer(err) {
 			return "see what is there: xfer ls " + at + ":/"
 		}
 	case exitRefused:
@@ -270,8 +270,8 @@ func nextStep(verb string, code int, host string, err error) string {
 			return "nothing was replaced"
 		}
 		var pe *transfer.PeerError
-		if errors.As(err, &pe) && pe.Code == wire.CodeBadPath {
-			return ""
+		if !errors.As(err, &pe) || pe.Code == wire.CodeBadPath {
+			return "" // it is about our own disk, or no right would help
 		}
 		return "see your rights: xfer ls " + at + ":/"
 	case exitTrust:
@@ -290,6 +290,9 @@ func nextStep(verb string, code int, host string, err error) string {
 	case exitSourceChanged:
 		return "the old version was kept: send it when it is quiet"
 	case exitNoSpace:
+		if !fromPeer(err) {
+			return "make room here: the same command goes on"
+		}
 		return "make room there: the same command goes on"
 	case exitStalled:
 		return "the same command goes on; see xfer doctor " + at
@@ -299,6 +302,13 @@ func nextStep(verb string, code int, host string, err error) string {
 		}
 	}
 	return ""
+}
+
+// fromPeer tells whether err is of the other side: what it said, or what of its roots and directories we found out ourselves.
+func fromPeer(err error) bool {
+	var pe *transfer.PeerError
+	var te *transfer.Error
+	return errors.As(err, &pe) || errors.As(err, &te) && (te.Op == "root" || te.Op == "send to")
 }
 
 // trustStep says what to do where one side does not trust the other.

@@ -105,3 +105,26 @@ func TestMessageSaysWhatWhereWhyAndNext(t *testing.T) {
 		}
 	}
 }
+
+// What to look for on the other side is told only where it said that something is wrong.
+func TestNextStepIsWhereTheFaultIs(t *testing.T) {
+	peer := &transfer.PeerError{Text: "no"}
+	for _, c := range []struct {
+		kind transfer.Kind
+		op   string
+		err  error
+		want string
+	}{
+		{transfer.KindNotFound, "peer", peer, "see what is there: xfer ls nas:/"},
+		{transfer.KindNotFound, "root", errors.New("no such root for this client"), "see what is there: xfer ls nas:/"},
+		{transfer.KindNotFound, "get", syscall.ENOTDIR, ""},
+		{transfer.KindNoSpace, "peer", peer, "make room there: the same command goes on"},
+		{transfer.KindNoSpace, "write", syscall.ENOSPC, "make room here: the same command goes on"},
+		{transfer.KindDenied, "peer", peer, "see your rights: xfer ls nas:/"},
+		{transfer.KindDenied, "get", errors.New("leads out"), ""},
+	} {
+		if got := nextStep("get", codeOfKind(c.kind), "nas", &transfer.Error{Op: c.op, Kind: c.kind, Err: c.err}); got != c.want {
+			t.Errorf("%s, %v: %q, want %q", c.op, c.err, got, c.want)
+		}
+	}
+}
