@@ -286,6 +286,9 @@ func daemonError(err error) error {
 	if errors.Is(err, control.ErrRunning) {
 		return failf(exitLocked, "stop it first, or set XFER_HOME to a directory for this one", "%v", err)
 	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return failf(exitError, "another program has that port, maybe another xfer: see xfer status, or take another one with --listen ADDR:PORT", "%v", err)
+	}
 	return err
 }
 
