@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -43,13 +44,16 @@ Where they differ it lists "differs NAME", "missing NAME" (not there) and "extra
 		if err := dst.place(); err != nil {
 			return err
 		}
-		return a.prepare(cmd, f, dst.host, func(ctx context.Context, o *output) error {
+		err = a.prepare(cmd, f, dst.host, func(ctx context.Context, o *output) error {
 			o.setReport(report)
 			p, t, err := a.locate(f, &dst)
 			if err != nil {
 				return err
 			}
 			o.noteUser(dst)
+			if err := keepable(report, "--report"); err != nil {
+				return err
+			}
 			if err := checkSources([]transfer.Source{{Path: args[0]}}); err != nil {
 				return err
 			}
@@ -68,6 +72,7 @@ Where they differ it lists "differs NAME", "missing NAME" (not there) and "extra
 			}
 			return err
 		})
+		return cmp.Or(err, noStdout(report, "--report"))
 	}
 	return cmd
 }

@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,6 +47,8 @@ func TestMistakesAreExit2WithEmptyStdout(t *testing.T) {
 		"explain nothing", "receipt", "receipt show", "receipt frob x", "trust", "trust rm", "trust frob", "config", "version x", "doctor a b",
 		"sync a nas:b", "jobs", "jobs ls", "watch a nas:b", "key rotate", "ca init", "send -Q a nas:", "send --queue a nas:", "send -a a nas:",
 		"send --exclude x a nas:", "get --snapshot x nas:a b", "send --exec date nas:x", "send --max-delete 5 a nas:",
+		"send a nas: --report -", "send a nas: --receipt -", "get nas:a b --report -", "check a nas:b --report -", "completion", "completion nosh", "completion bash zsh",
+		"id --quiet=yes", "demo -4 -6",
 	} {
 		for _, extra := range [][]string{nil, {"--json"}} {
 			code, stdout, stderr := command(t, home, append(strings.Fields(line), extra...)...)
@@ -120,7 +124,7 @@ func TestJSONEndsWithAResult(t *testing.T) {
 		line string
 		want int
 	}{
-		{"version", 0}, {"id", 0}, {"trust ls", 0}, {"explain", 0}, {"explain 20", 0}, {"config show nas", 0}, {"doctor", 0}, {"invite --name a", 0},
+		{"version", 0}, {"id", 0}, {"trust ls", 0}, {"explain", 0}, {"explain 20", 0}, {"completion bash", 0}, {"config show nas", 0}, {"doctor", 0}, {"invite --name a", 0},
 		{"invite --name a2 --root r", 0},
 		{"send " + file + " nas:", 5}, {"get nas:a .", 5}, {"check " + file + " nas:a", 5}, {"ls nas:", 5}, {"cat nas:a --json=false", 5}, {"rm nas:a", 5},
 		{"send " + file + ".missing nas:", 3}, {"trust rm nobody", 3}, {"receipt show " + file + ".missing", 3}, {"status", 10},
@@ -474,6 +478,66 @@ func TestLogInWords(t *testing.T) {
 	} {
 		if got := logText(line); got != want {
 			t.Errorf("%s is %q, want %q", line, got, want)
+		}
+	}
+}
+
+func TestBooleansAreExplained(t *testing.T) {
+	for _, c := range []struct{ args, env, want string }{
+		{"id --quiet=yes", "", "xfer id: --quiet=yes: want true or false, or 1 or 0; "},
+		{"id", "yes", "xfer id: XFER_QUIET=yes: want true or false, or 1 or 0; "},
+	} {
+		var out, errs bytes.Buffer
+		env := map[string]string{"XFER_HOME": t.TempDir(), "XFER_QUIET": c.env}
+		code := Main(context.Background(), Env{Args: strings.Fields(c.args), Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(k string) string { return env[k] }})
+		if code != exitUsage || !strings.HasPrefix(errs.String(), c.want) {
+			t.Errorf("%q, %q: exit %d, %s", c.args, c.env, code, &errs)
+		}
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		if code, stdout, stderr := command(t, t.TempDir(), "completion", shell); code != 0 || !strings.Contains(stdout, "xfer") || stderr != "" {
+			t.Errorf("%s: exit %d, %d bytes, %s", shell, code, len(stdout), stderr)
+		}
+	}
+	for _, line := range []string{"completion", "completion nosh"} {
+		if _, _, stderr := command(t, t.TempDir(), strings.Fields(line)...); !strings.Contains(stderr, "bash, zsh, fish or powershell") {
+			t.Errorf("%s: %s", line, stderr)
+		}
+	}
+}
+
+func TestDaemonThatDoesNotAnswer(t *testing.T) {
+	late := fmt.Errorf("ask the daemon: %w", &url.Error{Op: "Get", URL: "http://daemon/v1/status", Err: context.DeadlineExceeded})
+	got := message("status", "", noAnswer(places{socket: "/run/xfer.sock"}, late))
+	want := "xfer status: the daemon here (/run/xfer.sock): it runs, but does not answer; it may be stopped or overloaded: look at its log, or end it and start it again"
+	if got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	got = message("status", "", noAnswer(places{socket: "/s"}, fmt.Errorf("ask the daemon: %w", &url.Error{Op: "Get", URL: "http://daemon/v1/status", Err: syscall.ECONNRESET})))
+	if want := "xfer status: the daemon here (/s): " + syscall.ECONNRESET.Error(); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestSummary(t *testing.T) {
+	f := &runFlags{}
+	for _, c := range []struct {
+		verb, did string
+		res       transfer.Result
+		want      string
+	}{
+		{"send", "sent", transfer.Result{Files: 1, Bytes: 3 << 20, BytesSent: 3 << 20, Transport: "tcp"}, "xfer: sent 1 file, 3.0 MiB over tcp; verified and durable at nas:"},
+		{"send", "sent", transfer.Result{Files: 3, Bytes: 3 << 20, FilesSkipped: 1, BytesSkipped: 1 << 20}, "xfer: sent 2 files, 2.0 MiB, 1 file unchanged; verified and durable at nas:"},
+		{"send", "sent", transfer.Result{Files: 1, Bytes: 3 << 20, FilesSkipped: 1, BytesSkipped: 3 << 20, Transport: "tcp"}, "xfer: nothing to send: 1 file unchanged, 3.0 MiB over tcp; verified and durable at nas:"},
+		{"get", "received", transfer.Result{Files: 2, FilesSkipped: 2}, "xfer: nothing to get: 2 files unchanged, 0 B; verified and durable at nas:"},
+		{"send", "sent", transfer.Result{Files: 1, Bytes: 4096, BytesSent: 1024, BytesResumed: 3072}, "xfer: sent 1 file, 4.0 KiB (3.0 KiB of it was there already); verified and durable at nas:"},
+		{"send", "sent", transfer.Result{}, "xfer: sent 0 files, 0 B; verified and durable at nas:"},
+	} {
+		if got := summaryText(c.verb, c.did, "at nas:", f, c.res); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
 		}
 	}
 }

@@ -122,7 +122,7 @@ func (d *demo) run(ctx context.Context) error {
 	defer cleanUp()
 	if err := d.story(ctx); err != nil {
 		if ctx.Err() != nil && isInterrupt(context.Cause(ctx)) {
-			return failf(exitInterrupted, "nothing was left behind", "stopped")
+			return &cliError{code: exitInterrupted, err: errors.New("stopped"), hint: "nothing was left behind", local: true}
 		}
 		if d.o.broke() == nil && d.daemon != nil && exitCodeOf(err) != exitNotFound {
 			d.tellLog(d.daemon)

@@ -172,12 +172,14 @@ func (d *doctor) keys(p places) bool {
 }
 
 func keyFinding(err error) finding {
-	fix := ""
+	text, fix := causeText(err), ""
 	var perm *certs.PermError
 	if errors.As(err, &perm) {
-		fix = fmt.Sprintf("chmod %o %s", perm.Want.Perm(), quote(perm.Path))
+		if before, run, ok := strings.Cut(perm.Error(), ". Run: "); ok {
+			text, fix = before, run
+		}
 	}
-	return finding{Check: "keys", State: stateBad, Text: causeText(err), Fix: fix, code: exitCodeOf(err), ending: true}
+	return finding{Check: "keys", State: stateBad, Text: text, Fix: fix, code: exitCodeOf(err), ending: true}
 }
 
 // earliest is a time that no right clock can be before: that of this program's making.
@@ -207,7 +209,7 @@ func (d *doctor) localDaemon(ctx context.Context, p places) {
 	defer cancel()
 	st, err := c.Status(ctx)
 	if err != nil {
-		d.report(finding{Check: "daemon", State: stateBad, Text: causeText(err), Fix: "restart it", code: exitError})
+		d.report(finding{Check: "daemon", State: stateBad, Text: controlText(err), Fix: "look at its log, then restart it", code: exitError})
 		return
 	}
 	var at []string

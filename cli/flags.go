@@ -186,7 +186,7 @@ func (f *connFlags) environment(env *Env) error {
 		if many, ok := fl.Value.(pflag.SliceValue); ok {
 			err = many.Replace(splitList(value))
 		} else {
-			err = fl.Value.Set(value)
+			err = setFlag(fl, value)
 		}
 		var ce *cliError
 		switch {
@@ -199,6 +199,27 @@ func (f *connFlags) environment(env *Env) error {
 		}
 	})
 	return first
+}
+
+// setFlag sets a flag, with an error for people.
+func setFlag(fl *pflag.Flag, value string) error {
+	err := fl.Value.Set(value)
+	if err != nil && fl.Value.Type() == "bool" {
+		return errBool
+	}
+	return err
+}
+
+// errBool is in place of the words of package strconv.
+var errBool = errors.New("want true or false, or 1 or 0")
+
+// flagError is an error of a flag on the command line, with its words as setFlag has them.
+func flagError(err error) error {
+	var value *pflag.InvalidValueError
+	if errors.As(err, &value) && value.GetFlag().Value.Type() == "bool" {
+		return fmt.Errorf("--%s=%s: %w", value.GetFlag().Name, quote(value.GetValue()), errBool)
+	}
+	return err
 }
 
 // splitList splits the value of a repeatable flag in the environment: by newlines where there are any, else by commas.
@@ -216,7 +237,7 @@ func (f *connFlags) apply(settings []setting, origin string) error {
 		if fl == nil || f.origin[kv.flag] != "" {
 			continue // a key for another verb, or overridden
 		}
-		if err := fl.Value.Set(kv.value); err != nil {
+		if err := setFlag(fl, kv.value); err != nil {
 			var ce *cliError
 			if errors.As(err, &ce) {
 				return err

@@ -33,7 +33,6 @@ func (a *app) rootCommand() *cobra.Command {
 			return usagef("%s is no verb", quote(args[0]))
 		},
 	}
-	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetHelpCommand(&cobra.Command{Use: "help [VERB]", Short: "help about a verb", Hidden: true, RunE: func(cmd *cobra.Command, args []string) error {
 		target, _, err := root.Find(args)
 		if err != nil || target == nil {
@@ -41,7 +40,7 @@ func (a *app) rootCommand() *cobra.Command {
 		}
 		return target.Help()
 	}})
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return err })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return flagError(err) })
 	root.AddGroup(
 		&cobra.Group{ID: "transfer", Title: "Transfers:"},
 		&cobra.Group{ID: "remote", Title: "Remote files:"},
@@ -57,8 +56,7 @@ func (a *app) rootCommand() *cobra.Command {
 	add("transfer", a.demoCommand(), a.sendCommand(), a.getCommand(), a.checkCommand(), a.receiptCommand())
 	add("remote", a.lsCommand(), a.statCommand(), a.hashCommand(), a.catCommand(), a.mkdirCommand(), a.mvCommand(), a.rmCommand())
 	add("trust", a.daemonCommand(), a.inviteCommand(), a.enrollCommand(), a.statusCommand(), a.trustCommand(), a.idCommand())
-	add("help", a.doctorCommand(), a.explainCommand(), a.configCommand(), a.versionCommand())
-	root.SetCompletionCommandGroupID("help")
+	add("help", a.doctorCommand(), a.explainCommand(), a.configCommand(), a.completionCommand(), a.versionCommand())
 	for _, c := range a.laterCommands() {
 		root.AddCommand(c)
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,8 +92,30 @@ func checkSources(src []transfer.Source) error {
 			}
 			return &cliError{code: codeOfKind(kind), err: &transfer.Error{Op: "open", Path: s.Path, Kind: kind, Err: err}, hint: "nothing was moved", local: true}
 		}
+		if systemLink(s.Path) {
+			return &cliError{code: exitUsage, err: fmt.Errorf("%s is a link that the system makes, not a file, and would arrive as a link", quote(s.Path)),
+				hint: "pipe it in: ... | xfer send - HOST:PATH", local: true}
+		}
 	}
 	return nil
+}
+
+// systemLink tells whether name is a link under /dev or /proc, as /dev/stdin and the shell's <(...) are.
+func systemLink(name string) bool {
+	abs, err := filepath.Abs(name)
+	if err != nil || strings.HasSuffix(name, "/") { // what is in the directory that it leads to
+		return false
+	}
+	info, err := os.Lstat(abs)
+	if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		return false
+	}
+	first, rest, _ := strings.Cut(abs[1:], "/")
+	if rest == "" {
+		return false
+	}
+	top, err := filepath.EvalSymlinks("/" + first)
+	return err == nil && (top == "/dev" || top == "/proc")
 }
 
 // lockParts names local operands for the lock: absolute, as one run is another's wherever it was started.
@@ -128,7 +151,18 @@ func (a *app) prepareRun(cmd *cobra.Command, f *runFlags, r *run) error {
 	if err == nil && f.compress.s == "on" {
 		err = notBuilt("--compress on")
 	}
+	if err == nil {
+		err = cmp.Or(noStdout(f.report, "--report"), noStdout(f.receipt, "--receipt"))
+	}
 	return err
+}
+
+// noStdout refuses "-", of which no file is meant.
+func noStdout(name, flag string) error {
+	if name == "-" {
+		return usagef("%s -: want the name of a file (./- is one); with --json the result is the last line of stdout", flag)
+	}
+	return nil
 }
 
 // batchRetryFor is the patience of an explicit --batch.
@@ -206,7 +240,7 @@ func (a *app) runTransfer(ctx context.Context, o *output, f *runFlags, r *run) e
 		}
 	}
 	if err == nil {
-		o.setSummary(summaryText(r.did, r.where, f, res))
+		o.setSummary(summaryText(o.job.verb, r.did, r.where, f, res))
 	}
 	return err
 }
@@ -271,17 +305,21 @@ func (o *output) stopProgress() {
 	o.stopping = true
 }
 
-func summaryText(did, where string, f *runFlags, res transfer.Result) string {
+func summaryText(verb, did, where string, f *runFlags, res transfer.Result) string {
 	if f.dryRun {
 		return "xfer: dry run, nothing was moved"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "xfer: %s %s, %s", did, fileCount(res.Files), byteText(res.Bytes))
-	if res.BytesResumed > 0 {
-		fmt.Fprintf(&b, " (%s of it was there already)", byteText(res.BytesResumed))
-	}
-	if res.FilesSkipped > 0 {
-		fmt.Fprintf(&b, ", %s unchanged", fileCount(res.FilesSkipped))
+	if res.Files > 0 && res.FilesSkipped == res.Files {
+		fmt.Fprintf(&b, "xfer: nothing to %s: %s unchanged, %s", verb, fileCount(res.Files), byteText(res.Bytes))
+	} else {
+		fmt.Fprintf(&b, "xfer: %s %s, %s", did, fileCount(res.Files-res.FilesSkipped), byteText(res.Bytes-res.BytesSkipped))
+		if res.BytesResumed > 0 {
+			fmt.Fprintf(&b, " (%s of it was there already)", byteText(res.BytesResumed))
+		}
+		if res.FilesSkipped > 0 {
+			fmt.Fprintf(&b, ", %s unchanged", fileCount(res.FilesSkipped))
+		}
 	}
 	if res.Duration >= 100*time.Millisecond && res.BytesSent > 0 { // less tells nothing of the rate
 		fmt.Fprintf(&b, " in %s (%s/s)", res.Duration.Round(100*time.Millisecond), byteText(int64(float64(res.BytesSent)/res.Duration.Seconds())))

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -27,14 +29,17 @@ func (a *app) statusCommand() *cobra.Command {
 				return failf(exitUnreachable, "start it: xfer daemon", "no daemon is running here (%s)", quote(p.socket))
 			}
 			if err != nil {
-				return failf(exitUnreachable, "", "%v", err)
+				return noAnswer(p, err)
 			}
 			defer c.Close()
 			ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 			defer cancel()
 			st, err := c.Status(ctx)
+			if err != nil && context.Cause(ctx) != nil && isInterrupt(context.Cause(ctx)) {
+				return context.Cause(ctx)
+			}
 			if err != nil {
-				return failf(exitUnreachable, "", "%v", err)
+				return noAnswer(p, err)
 			}
 			if !f.json {
 				return o.print(statusText(st))
@@ -51,6 +56,28 @@ func (a *app) statusCommand() *cobra.Command {
 		})
 	}
 	return cmd
+}
+
+func noAnswer(p places, err error) error {
+	text, next := controlText(err), noHint
+	if text == silent {
+		next = "it may be stopped or overloaded: look at its log, or end it and start it again"
+	}
+	return failf(exitUnreachable, next, "the daemon here (%s): %s", quote(p.socket), text)
+}
+
+const silent = "it runs, but does not answer"
+
+// controlText is why a daemon could not be asked, without the address that only our HTTP client knows.
+func controlText(err error) string {
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		err = ue.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return silent
+	}
+	return causeText(err)
 }
 
 func statusText(st control.Status) string {
