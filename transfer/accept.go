@@ -50,6 +50,11 @@ func (r receiver) accept(ctx context.Context, o wire.Open, path sink.Path, busy 
 		spec.Durability = sink.None
 	}
 	noReplace := o.IfExists == wire.IfExistsFail || r.view.Rights()&sink.NoReplace != 0
+	// Who may neither replace nor read learns of a file that is there only whether it is the one that it would send.
+	blind := r.view.Rights()&sink.NoReplace != 0 && r.view.Rights()&(sink.RStat|sink.Get) == 0
+	if blind {
+		o.Compare, o.RootHash = wire.CompareNone, nil
+	}
 	have, err := r.view.Existing(path)
 	if err == nil {
 		switch {
@@ -60,13 +65,13 @@ func (r receiver) accept(ctx context.Context, o wire.Open, path sink.Path, busy 
 			if ok || err != nil {
 				return acc, err
 			}
-			if noReplace && size >= 0 && have.Size == size {
+			if noReplace && size >= 0 && (blind || have.Size == size) {
 				return accepted{state: wire.StateExists, exists: func(ctx context.Context, root crypto.Digest, n int64) (*wire.Receipt, error) {
 					return r.confirm(ctx, o, spec, root, n)
 				}}, nil
 			}
 		}
-		if noReplace && size >= 0 {
+		if noReplace && size >= 0 { // a link, or what is no file
 			return accepted{}, fs.ErrExist
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"xfer/crypto"
+	"xfer/transfer/durable"
 	"xfer/transfer/sink"
 	"xfer/transfer/wire"
 )
@@ -118,8 +119,10 @@ func codeOf(err error) (wire.Code, string) {
 		return wire.CodeDenied, "no right to do that"
 	case errors.Is(err, sink.ErrBadPath):
 		return wire.CodeBadPath, "that name is not allowed, or it leads out of the root"
+	case errors.Is(err, durable.ErrNotRegular):
+		return wire.CodeBadPath, "it is no regular file"
 	case errors.Is(err, sink.ErrIsDir):
-		return wire.CodeIsDir, "a directory is in the way"
+		return wire.CodeIsDir, "it is a directory"
 	case errors.Is(err, sink.ErrNotDir):
 		return wire.CodeNotDir, "something that is no directory is in the way"
 	case errors.Is(err, sink.ErrTooBig):
@@ -157,7 +160,7 @@ func codeOf(err error) (wire.Code, string) {
 		case syscall.ENOTDIR:
 			return wire.CodeNotDir, "something that is no directory is in the way"
 		case syscall.EISDIR:
-			return wire.CodeIsDir, "a directory is in the way"
+			return wire.CodeIsDir, "it is a directory"
 		case syscall.ENOTEMPTY:
 			return wire.CodeNotEmpty, "the directory is not empty"
 		case syscall.EACCES, syscall.EPERM:

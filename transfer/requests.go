@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 
+	"xfer/transfer/durable"
 	"xfer/transfer/sink"
 	"xfer/transfer/wire"
 )
@@ -64,8 +65,11 @@ func (ss *serverSession) answer(id uint32, m wire.Message) (wire.Message, error)
 		}
 		out := wire.Stated{Entry: wireEntry(e)}
 		if m.WantRoot {
-			if e.Kind != sink.File {
+			switch e.Kind {
+			case sink.Directory:
 				return nil, sink.ErrIsDir
+			case sink.Other:
+				return nil, durable.ErrNotRegular
 			}
 			d, n, err := r.View.Hash(ss.ctx, p, busy)
 			if err != nil {

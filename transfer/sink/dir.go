@@ -64,6 +64,7 @@ type Dir struct {
 	// for writing by what may turn a name into a symbolic link. Nothing is synced under it.
 	ns sync.RWMutex
 
+	own   ownDirs
 	syncs group // of directories, by name
 	done  doneLog
 	pool  sync.Pool // *crypto.ChunkHasher

@@ -523,6 +523,24 @@ func TestI11AppendOnlyNeverTakesAway(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	// A directory keeps what it has, the root too; one that the same principal made is still to get what it has at the source.
+	d.own = ownDirs{}
+	must(t, d.View("bob", All).Mkdir(mustPath(t, "bobs"), false, false, nil))
+	must(t, v.Mkdir(mustPath(t, "mine"), false, false, nil))
+	s, _ = mustBegin(t, v, specOf(t, a, "implied", "file"))
+	if _, err := sendRest(s, a); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"mine", "implied"} {
+		if err := v.SetMeta(mustPath(t, name), Meta{HasMode: true, Mode: 0o711}); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, at := range []Path{mustPath(t, "bobs"), {}} {
+		if err := v.SetMeta(at, Meta{HasMode: true}); !errors.Is(err, ErrDenied) {
+			t.Errorf("set meta of %s: %v", at, err)
+		}
+	}
 	if err := v.Symlink(p, "elsewhere", Replace, nil); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("link over a file: %v", err)
 	}

@@ -247,10 +247,14 @@ func (v *View) Mkdir(p Path, parents, existOK bool, m *Meta) error {
 	}
 	d := v.d
 	at, made, err := d.mkdir(p, parents, existOK, m)
+	if made {
+		at.made = append(at.made, at.name)
+	}
+	d.own.add(d.fs, v.owner, at.made)
 	if err != nil {
 		return err
 	}
-	if !made && !at.made {
+	if len(at.made) == 0 {
 		return nil
 	}
 	return d.syncSpot(at)
@@ -396,6 +400,7 @@ func (v *View) Symlink(p Path, target string, ifExists IfExists, m *Meta) error 
 		}
 	}
 	at, err := d.symlink(p, target, ifExists, m)
+	d.own.add(d.fs, v.owner, at.made)
 	if err != nil {
 		return err
 	}
@@ -460,7 +465,8 @@ func (d *Dir) tempName(at spot) (string, error) {
 	return tempDir + "/" + rand.Text(), nil
 }
 
-// SetMeta sets the metadata of a file or directory, of a link its time.
+// SetMeta sets the metadata of a file or directory, of a link its time. With NoReplace that is a directory which the same
+// principal made: what was there before stays as it is.
 func (v *View) SetMeta(p Path, m Meta) error {
 	if err := v.need("set metadata", Put); err != nil {
 		return err
@@ -472,7 +478,7 @@ func (v *View) SetMeta(p Path, m Meta) error {
 	if err == nil && at.info == nil {
 		err = pathError("set metadata", p.String(), fs.ErrNotExist)
 	}
-	if err == nil && v.rights&NoReplace != 0 && !at.info.IsDir() {
+	if err == nil && v.rights&NoReplace != 0 && !d.own.has(v.owner, at.info) { // guard of I11
 		err = pathError("set metadata", p.String(), ErrDenied) // what is published stays as it is
 	}
 	if err != nil {

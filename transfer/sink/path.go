@@ -86,7 +86,7 @@ type spot struct {
 	name   string      // without a symbolic link in it, but the last component may be one
 	info   fs.FileInfo // nil: not there
 	dirs   []ancestor  // the directories above name, from the top; the root is not among them
-	made   bool        // at least one of dirs was made just now
+	made   []string    // those of dirs that were made just now
 	parent string      // "." for the root
 }
 
@@ -144,10 +144,12 @@ func (d *Dir) resolve(p Path, how resolving) (spot, error) {
 		case errors.Is(err, fs.ErrNotExist) && last:
 			return s.at(name, done, nil), nil
 		case errors.Is(err, fs.ErrNotExist) && how&makeParents != 0:
-			if err := d.fs.Mkdir(name, 0o777); err != nil && !errors.Is(err, fs.ErrExist) {
+			switch err := d.fs.Mkdir(name, 0o777); {
+			case err == nil:
+				s.made = append(s.made, name)
+			case !errors.Is(err, fs.ErrExist):
 				return spot{}, err
 			}
-			s.made = true
 			todo = append([]string{c}, todo...) // look again
 			continue
 		case errors.Is(err, syscall.ENOTDIR):

@@ -199,6 +199,7 @@ func (s *Stage) makeParents() error {
 	}
 	s.d.ns.RLock()
 	at, err := s.d.resolve(s.spec.Path, makeParents)
+	s.d.own.add(s.d.fs, s.v.owner, at.made)
 	s.d.ns.RUnlock()
 	if err != nil {
 		return err
@@ -246,6 +247,7 @@ func (s *Stage) underName(lock locker, f func(spot) error) error {
 		lock.Lock()
 		defer lock.Unlock()
 		at, err := s.d.resolve(s.spec.Path, makeParents)
+		s.d.own.add(s.d.fs, s.v.owner, at.made)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,50 @@
+package sink
+
+import (
+	"io/fs"
+	"sync"
+
+	"xfer/transfer/durable"
+)
+
+// ownDirs remembers which principal made a directory here since we began: whoever may replace nothing may still give it the
+// mode that it has at the source, once it is filled.
+type ownDirs struct {
+	mu   sync.Mutex
+	made map[inode]string // by whom
+}
+
+type inode struct{ dev, no uint64 }
+
+// maxOwnDirs bounds what is remembered. What is forgotten keeps the mode it was made with.
+const maxOwnDirs = 1 << 16
+
+func (o *ownDirs) add(fsys durable.FS, owner string, names []string) {
+	for _, n := range names {
+		fi, err := fsys.Lstat(n)
+		if err != nil {
+			continue
+		}
+		id, ok := durable.IDOf(fi)
+		if !ok || !fi.IsDir() {
+			continue
+		}
+		o.mu.Lock()
+		if o.made == nil || len(o.made) >= maxOwnDirs {
+			o.made = make(map[inode]string)
+		}
+		o.made[inode{id.Dev, id.Inode}] = owner
+		o.mu.Unlock()
+	}
+}
+
+func (o *ownDirs) has(owner string, fi fs.FileInfo) bool {
+	id, ok := durable.IDOf(fi)
+	if !ok || !fi.IsDir() {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	who, ok := o.made[inode{id.Dev, id.Inode}]
+	return ok && who == owner
+}
