@@ -541,3 +541,41 @@ func TestSummary(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatDiffersIsInTheResult(t *testing.T) {
+	differs := &transfer.Error{Op: "check", Kind: transfer.KindVerify, Err: errors.New("1003 entries differ")}
+	result := func(n int, res transfer.Result, err error) jsonResult {
+		o, stdout, _ := testOutput(outFlags{json: true})
+		for i := range n {
+			o.observe(transfer.Event{Kind: transfer.EventFile, Action: []string{"differs", "missing", "extra"}[i%3], Path: fmt.Sprintf("f%d\xff", i)})
+		}
+		o.setResult(res)
+		o.finish(err)
+		return lastResult(t, stdout.String())
+	}
+	r := result(2, transfer.Result{}, differs)
+	if len(r.Errors) != 2 || r.ErrorCount != 2 || r.Exit != exitVerify || r.Errors[1].Message != "missing" || r.Errors[1].Code != exitVerify || *r.Errors[1].PathBase64 != "ZjH/" {
+		t.Errorf("%+v", r)
+	}
+	if r := result(1003, transfer.Result{}, differs); len(r.Errors) != 1000 || r.ErrorCount != 1003 {
+		t.Errorf("%d errors of %d", len(r.Errors), r.ErrorCount)
+	}
+	unread := &transfer.Error{Op: "read", Path: "a", Kind: transfer.KindLocalIO, Err: errors.New("no")}
+	r = result(1, transfer.Result{Errors: []*transfer.Error{unread}, ErrorCount: 1}, &transfer.Error{Op: "check", Kind: transfer.KindPartial, Err: errors.New("1 file failed")})
+	if len(r.Errors) != 2 || r.ErrorCount != 2 || r.Errors[0].Code != exitLocalIO || r.Errors[1].Message != "differs" {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestInviteToARootThatTheConfigurationHasNot(t *testing.T) {
+	home := t.TempDir()
+	if err := os.WriteFile(filepath.Join(home, "config.toml"), []byte("[root.data]\npath = \"data\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := command(t, home, "invite", "--name", "a", "--root", "nope"); code != exitNotFound || !strings.Contains(stderr, "it has data") {
+		t.Errorf("exit %d, %s", code, stderr)
+	}
+	if code, _, stderr := command(t, home, "invite", "--name", "a", "--root", "data"); code != exitOK {
+		t.Errorf("exit %d, %s", code, stderr)
+	}
+}

@@ -220,6 +220,9 @@ func (a *app) serve(ctx context.Context, o *output, f *daemonFlags, hangup <-cha
 			return localIO(err)
 		}
 	}
+	for _, dir := range p.openToOthers() {
+		log.Warn("others can write to a directory of ours", "dir", dir, "run", "chmod o-w "+quote(dir))
+	}
 	s, err := openStore(p)
 	if err != nil {
 		return err

@@ -144,6 +144,9 @@ func (d *doctor) local(ctx context.Context, addr *address) (t target, p places, 
 		text = "none, defaults are in force"
 	}
 	d.report(finding{Check: "config", State: stateOK, Text: text})
+	for _, dir := range p.openToOthers() {
+		d.report(finding{Check: "directory", State: stateNote, Text: "others can write to " + quote(dir), Fix: "chmod o-w " + quote(dir)})
+	}
 	if !d.keys(p) {
 		return t, p, false
 	}

@@ -35,6 +35,8 @@ type output struct {
 	broken   error  // what the first write to stdout that failed said
 	cleanups []func()
 	failures int
+	differ   int64       // entries that check found to differ
+	differs  []jsonError // the first of them, for the result
 	held     heldLine
 }
 
@@ -283,6 +285,9 @@ func (o *output) fileLocked(e transfer.Event) {
 			o.lineLocked("xfer: more files failed; --json or --report has them")
 		}
 	case e.Action == "differs" || e.Action == "missing" || e.Action == "extra":
+		if o.differ++; o.differ <= maxDiffering {
+			o.differs = append(o.differs, jsonError{pathJSON(e.Path), exitVerify, exitInfoOf(exitVerify).class, e.Action})
+		}
 		if !o.conn.json {
 			o.writeLocked(e.Action + " " + quote(e.Path) + "\n")
 		}
@@ -292,6 +297,9 @@ func (o *output) fileLocked(e transfer.Event) {
 		o.lineLocked(fmt.Sprintf("%s %s %s", e.Action, byteText(e.Size), quote(e.Path)))
 	}
 }
+
+// maxDiffering is how many entries that differ are in a result.
+const maxDiffering = 1000
 
 // maxFailureLines is how many failed files are named on stderr.
 const maxFailureLines = 100
@@ -389,6 +397,21 @@ func (o *output) setReport(name string) {
 	o.report = name
 }
 
+// resultLocked is the result object of a run that ended with err.
+func (o *output) resultLocked(err error) jsonResult {
+	r := resultJSON(o.job.verb, o.job.host, o.res, o.receipt, err)
+	if o.differ == 0 {
+		return r
+	}
+	if r.Exit == exitVerify && len(o.res.Errors) == 0 { // that they differ is all that was wrong
+		r.Errors, r.ErrorCount = nil, 0
+	}
+	r.Errors = append(r.Errors, o.differs...)
+	r.Errors = r.Errors[:min(len(r.Errors), maxDiffering)]
+	r.ErrorCount += o.differ
+	return r
+}
+
 // brokenOutput is the end of a run of which nobody could be told.
 func brokenOutput(err error) error {
 	return &cliError{code: exitLocalIO, err: fmt.Errorf("write to stdout: %w", cause(err)), hint: "see to stdout; the run itself went well", local: true}
@@ -413,11 +436,11 @@ func (o *output) finish(err error) int {
 	if err == nil && o.broken != nil {
 		err = brokenOutput(o.broken)
 	}
-	r := resultJSON(o.job.verb, host, o.res, o.receipt, err)
+	r := o.resultLocked(err)
 	if o.report != "" {
 		if werr := keepFile(o.report, marshalLine(r)); werr != nil && err == nil {
 			err = fmt.Errorf("--report: %w", werr)
-			r = resultJSON(o.job.verb, host, o.res, o.receipt, err)
+			r = o.resultLocked(err)
 		}
 	}
 	if err != nil {

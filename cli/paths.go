@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 )
 
 // places says where things are kept. XFER_HOME=DIR puts all of it under DIR; else the XDG directories, and for root without
@@ -76,3 +77,17 @@ func xdgDir(env *Env, name, system, underHome string) (string, error) {
 }
 
 func isRoot() bool { return runtime.GOOS != "windows" && os.Geteuid() == 0 }
+
+// openToOthers returns those of our directories in which anybody can put or replace what is ours. The one of the keys is refused
+// elsewhere.
+func (p places) openToOthers() (dirs []string) {
+	if runtime.GOOS == "windows" { // modes tell nothing there
+		return nil
+	}
+	for _, dir := range []string{filepath.Dir(p.configs[0]), filepath.Dir(p.trust), p.state} {
+		if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o002 != 0 && !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
