@@ -96,7 +96,7 @@ type race struct {
 type lane struct {
 	kind    Kind
 	todo    []netip.AddrPort
-	started bool
+	began   time.Time // the first attempt; zero before
 	running int
 	next    time.Time // of the next attempt
 	err     error     // the last failure
@@ -106,9 +106,10 @@ type lane struct {
 }
 
 type attempt struct {
-	lane *lane
-	conn Conn
-	err  error
+	lane  *lane
+	conn  Conn
+	err   error
+	began time.Time
 }
 
 func raceWith(outer context.Context, host string, port int, o RaceOptions, dial dialFunc) (Conn, error) {
@@ -157,7 +158,7 @@ func raceWith(outer context.Context, host string, port int, o RaceOptions, dial 
 		return nil, &RaceError{name, r.failed}
 	}
 	if o.Note != nil {
-		if s := r.note(won.lane, name); s != "" {
+		if s := r.note(won, name); s != "" {
 			o.Note(s)
 		}
 	}
@@ -258,7 +259,9 @@ func (r *race) start(l *lane, now time.Time) {
 	to := l.todo[0]
 	l.todo = l.todo[1:]
 	l.next = now.Add(raceDelay)
-	l.started = true
+	if l.began.IsZero() {
+		l.began = now
+	}
 	l.running++
 	r.running++
 	go func() {
@@ -267,7 +270,7 @@ func (r *race) start(l *lane, now time.Time) {
 			l.connected = true
 			l.mu.Unlock()
 		})
-		r.results <- attempt{l, c, err}
+		r.results <- attempt{l, c, err, now}
 	}()
 }
 
@@ -278,7 +281,7 @@ func (r *race) fail(a attempt) {
 	r.failed = append(r.failed, a.err)
 	a.lane.next = now
 	for _, l := range r.lanes {
-		if !l.started {
+		if l.began.IsZero() {
 			l.next = now
 			break
 		}
@@ -287,11 +290,13 @@ func (r *race) fail(a attempt) {
 
 // note says, when another transport than the preferred one won, what seems to be wrong with the preferred one; "" when
 // it was just slower.
-func (r *race) note(won *lane, name string) string {
-	first := r.lanes[0]
+func (r *race) note(a *attempt, name string) string {
+	first, won := r.lanes[0], a.lane
 	if won == first {
 		return ""
 	}
+	now := time.Now()
+	late := now.Sub(first.began) > 4*now.Sub(a.began)+100*time.Millisecond // than it would be if it was only slower
 	first.mu.Lock()
 	connected := first.connected
 	first.mu.Unlock()
@@ -300,6 +305,8 @@ func (r *race) note(won *lane, name string) string {
 		return fmt.Sprintf("%s does not get through (%v), using %s", label(first.kind), first.err, label(won.kind))
 	case !connected && first.kind == TCP:
 		return fmt.Sprintf("%s to %s seems to be blocked, using %s", label(first.kind), name, label(won.kind))
+	case first.kind == TCP && late:
+		return fmt.Sprintf("%s to %s connects and then gets no answer, using %s", label(first.kind), name, label(won.kind))
 	case first.kind == QUIC:
 		return fmt.Sprintf("%s to %s got no answer within %v, using %s", label(first.kind), name, raceDelay, label(won.kind))
 	}
