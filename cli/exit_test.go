@@ -106,6 +106,15 @@ func TestMessageSaysWhatWhereWhyAndNext(t *testing.T) {
 	}
 }
 
+func TestReadingReplacesNothing(t *testing.T) {
+	err := &transfer.Error{Op: "peer", Kind: transfer.KindExists, Err: &transfer.PeerError{Text: "it is a directory"}}
+	for verb, want := range map[string]string{"hash": "", "cat": "", "ls": "", "stat": "", "send": "nothing was replaced", "get": "nothing was replaced", "mv": "nothing was replaced"} {
+		if got := nextStep(verb, exitRefused, "nas", err); got != want {
+			t.Errorf("%s: %q, want %q", verb, got, want)
+		}
+	}
+}
+
 // What to look for on the other side is told only where it said that something is wrong.
 func TestNextStepIsWhereTheFaultIs(t *testing.T) {
 	peer := &transfer.PeerError{Text: "no"}
