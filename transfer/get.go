@@ -10,8 +10,10 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"xfer/crypto"
+	"xfer/transfer/durable"
 	"xfer/transfer/sink"
 	"xfer/transfer/wire"
 )
@@ -61,6 +63,9 @@ func (c *Client) Get(ctx context.Context, src []Address, dst string, out io.Writ
 	if dst == "-" {
 		return g.toPipe(out)
 	}
+	if info, err := os.Stat(dst); err == nil && !info.IsDir() && !info.Mode().IsRegular() && !c.Options.DryRun {
+		return g.toSpecial(info)
+	}
 	err := g.all()
 	for _, t := range g.tops {
 		if cerr := t.dir.Close(); cerr != nil && err == nil {
@@ -68,6 +73,28 @@ func (c *Client) Get(ctx context.Context, src []Address, dst string, out io.Writ
 		}
 	}
 	return g.end(err)
+}
+
+// toSpecial writes the one file into a device or a FIFO, as cp(1) does: it must not become a file. Nobody waits for a reader.
+func (g *getter) toSpecial(info fs.FileInfo) (Result, error) {
+	switch {
+	case g.c.Options.NoClobber:
+		return g.end(&Error{Op: "get", Path: g.dst, Kind: KindExists, Err: errors.New("it exists and may not be replaced")})
+	case len(g.src) != 1 || g.src[0].TrailSlash:
+		return g.end(&Error{Op: "get", Path: g.dst, Kind: KindNotFound, Err: errors.New("is no directory")})
+	}
+	f, err := os.OpenFile(g.dst, os.O_WRONLY|durable.NonBlock, 0)
+	if errors.Is(err, syscall.ENXIO) && info.Mode()&fs.ModeNamedPipe != 0 {
+		err = errors.New("nobody reads this FIFO")
+	}
+	if err != nil {
+		return g.end(localError("write", g.dst, err))
+	}
+	res, err := g.toPipe(f)
+	if cerr := f.Close(); cerr != nil && err == nil && info.Mode()&fs.ModeDevice == 0 {
+		err = localError("write", g.dst, cerr)
+	}
+	return res, err
 }
 
 func (g *getter) toPipe(out io.Writer) (Result, error) {
@@ -125,8 +152,10 @@ func (g *getter) into() (bool, error) {
 		return true, nil
 	case err == nil && (len(g.src) > 1 || strings.HasSuffix(g.dst, "/")):
 		return false, &Error{Op: "get", Path: g.dst, Kind: KindNotFound, Err: errors.New("is no directory")}
+	case errors.Is(err, syscall.ENOTDIR):
+		return false, &Error{Op: "get", Path: g.dst, Kind: KindNotFound, Err: errors.New("lies below a file")}
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
-		return false, &Error{Op: "get", Path: g.dst, Kind: KindNotFound, Err: err}
+		return false, localError("look at", g.dst, err)
 	}
 	return len(g.src) > 1 || strings.HasSuffix(g.dst, "/"), nil
 }
