@@ -125,6 +125,11 @@ func (s *Store) checkClient(c Client) error {
 	if len(c.BWLimit) > maxBWLimit {
 		return fmt.Errorf("bwlimit: more than %d characters", maxBWLimit)
 	}
+	if c.BWLimit != "" {
+		if err := s.opts.CheckBWLimit(c.BWLimit); err != nil {
+			return fmt.Errorf("bwlimit: %w", err)
+		}
+	}
 	return nil
 }
 

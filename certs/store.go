@@ -45,6 +45,8 @@ type Options struct {
 	Now func() time.Time
 	// CheckRights returns an error for words that a file may not grant. nil allows any.
 	CheckRights func(words []string) error
+	// CheckBWLimit returns an error for the text of a limit that is not understood. nil allows any.
+	CheckBWLimit func(text string) error
 }
 
 // Store is an open directory of keys. Its methods may be called concurrently, and several Stores, in this and
@@ -84,6 +86,9 @@ func Open(dir string, o Options) (*Store, error) {
 func openFS(dir string, fsys durable.FS, o Options) (*Store, error) {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.CheckBWLimit == nil {
+		o.CheckBWLimit = func(string) error { return nil }
 	}
 	if o.CheckRights == nil {
 		o.CheckRights = func([]string) error { return nil }

@@ -10,12 +10,14 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"xfer/certs"
 	"xfer/daemon"
 	"xfer/daemon/control"
+	"xfer/transfer"
 	"xfer/transfer/transport"
 )
 
@@ -161,12 +163,15 @@ func (c *config) daemonInto(d *daemon.Config) error {
 	if len(d.Transports) == 0 {
 		d.Transports = kinds
 	}
-	if c.Daemon.BWLimit != "" {
-		return notBuilt("bwlimit under [daemon] (" + quote(c.file) + ")")
+	if d.BWLimit, err = c.limit("daemon", c.Daemon.BWLimit, d.BWLimit); err != nil {
+		return err
 	}
 	for name, block := range c.Client {
-		if block.BWLimit != "" {
-			return notBuilt("bwlimit under [client." + quote(name) + "] (" + quote(c.file) + ")")
+		if d.ClientBWLimit == nil {
+			d.ClientBWLimit = map[string]transfer.Limit{}
+		}
+		if d.ClientBWLimit[name], err = c.limit("client."+name, block.BWLimit, d.ClientBWLimit[name]); err != nil {
+			return err
 		}
 	}
 	if len(d.Roots) > 0 {
@@ -184,6 +189,21 @@ func (c *config) daemonInto(d *daemon.Config) error {
 		d.Roots = append(d.Roots, daemon.RootConfig{Name: name, Path: dir})
 	}
 	return nil
+}
+
+// limit reads the bwlimit of a block, unless something stronger has set it.
+func (c *config) limit(block, text string, stronger transfer.Limit) (transfer.Limit, error) {
+	if text == "" || stronger != nil {
+		return stronger, nil
+	}
+	l, err := transfer.ParseLimit(text)
+	if err != nil {
+		return nil, usagef("%s: [%s] bwlimit: %v", quote(c.file), quote(block), err)
+	}
+	if l == nil { // "off" is an answer as well: nothing weaker counts
+		l = func(time.Time) (int64, int64) { return 0, 0 }
+	}
+	return l, nil
 }
 
 func (a *app) logger(f *connFlags) *slog.Logger {

@@ -12,13 +12,14 @@ import (
 
 	"xfer/certs"
 	"xfer/crypto"
+	"xfer/daemon"
 	"xfer/transfer"
 	"xfer/transfer/transport"
 )
 
 // openStore opens the directory of keys.
 func openStore(p places) (*certs.Store, error) {
-	s, err := certs.Open(p.trust, certs.Options{CheckRights: checkRights})
+	s, err := certs.Open(p.trust, certs.Options{CheckRights: checkRights, CheckBWLimit: daemon.CheckBWLimit})
 	if err != nil {
 		return nil, storeError(err)
 	}

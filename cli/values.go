@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"xfer/transfer"
 )
 
 // The types here are pflag.Values, so that a flag, XFER_NAME and a key of the configuration are checked by the same code.
@@ -125,7 +127,7 @@ type rateValue struct {
 func (v *rateValue) String() string { return v.text }
 func (v *rateValue) Type() string   { return "RATE" }
 func (v *rateValue) Set(s string) error {
-	limit, err := parseBandwidth(s)
+	limit, err := transfer.ParseLimit(s)
 	if err == nil {
 		v.text, v.limit = s, limit
 	}

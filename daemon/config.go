@@ -33,8 +33,11 @@ type Config struct {
 	Roots      []RootConfig     // the first is the default root; at least one
 	Socket     string           // path of the control socket, of any length; "" = none
 	Limits     Limits
-	Version    string       // of the program, for status and the engine's agent text
-	Log        *slog.Logger // nil = none. Names in it are quoted
+	BWLimit    transfer.Limit // of all sessions together; up is what the daemon sends. nil = none
+	// ClientBWLimit are limits of one client each, by its name, of all its sessions together.
+	ClientBWLimit map[string]transfer.Limit
+	Version       string       // of the program, for status and the engine's agent text
+	Log           *slog.Logger // nil = none. Names in it are quoted
 	// Ready is called once, when everything is served. May be nil.
 	Ready func(ReadyInfo)
 	// Reread returns the configuration as it is now, for a reload that was asked for over the control socket; nil: the

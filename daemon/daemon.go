@@ -69,6 +69,7 @@ func build(cfg Config, store *certs.Store, open func(real string, cfg RootConfig
 	}
 	s.cfg.Log = s.log
 	s.policy = newPolicy(s.book, s.roots, cfg.Limits, s.log, s.counts)
+	s.policy.setRates(cfg.BWLimit, cfg.ClientBWLimit)
 	o := &observer{log: s.log, counts: s.counts, ending: func() { s.meter.sample(s.engine.Sessions, time.Now()) }}
 	s.engine = &transfer.Server{
 		Identity: id, Policy: s.policy, Agent: "xfer " + cfg.Version, Log: s.log, Limits: cfg.Limits.Engine, Observe: o.observe,

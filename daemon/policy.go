@@ -38,10 +38,13 @@ type policy struct {
 	log      *slog.Logger
 	counts   *counts
 
+	all *transfer.Bandwidth // of all sessions
+
 	mu   sync.Mutex
-	max  int                 // sessions of one client
-	wait time.Duration       // for a place
-	live map[*grant]struct{} // of sessions that have not ended
+	rate map[string]*clientRate // by name of the client
+	max  int                    // sessions of one client
+	wait time.Duration          // for a place
+	live map[*grant]struct{}    // of sessions that have not ended
 }
 
 var _ transfer.Policy = (*policy)(nil)
@@ -53,6 +56,8 @@ func newPolicy(b book, r *roots, l Limits, log *slog.Logger, n *counts) *policy 
 		codes:    newPlaces[[2]byte](l.WaitQueue),
 		tries:    newTries(l.FailedEnrolments, time.Minute),
 		live:     make(map[*grant]struct{}),
+		all:      transfer.NewBandwidth(nil),
+		rate:     make(map[string]*clientRate),
 	}
 	p.setLimits(l)
 	return p
@@ -194,7 +199,7 @@ func (p *policy) grant(peer crypto.PeerID) (transfer.Grant, func(), error) {
 	p.mu.Lock()
 	p.live[g] = struct{}{}
 	p.mu.Unlock()
-	out := transfer.Grant{Name: c.Name, Owner: peer.String()}
+	out := transfer.Grant{Name: c.Name, Owner: peer.String(), Bandwidth: p.rates(c)}
 	for _, r := range got {
 		out.Roots = append(out.Roots, transfer.GrantedRoot{
 			Name: r.name, View: r.dir.View(out.Owner, r.rights), Rights: rightWords(r.rights), Default: r.isDefault,

@@ -41,6 +41,7 @@ func (s *Server) reload(cfg Config) error {
 	}
 	s.cfg.Roots = cfg.Roots
 	s.policy.setLimits(cfg.Limits)
+	s.policy.setRates(cfg.BWLimit, cfg.ClientBWLimit)
 	s.log.Info("reloaded", "roots", len(cfg.Roots))
 	if len(later) > 0 {
 		s.log.Warn("changes that count from the next start on", "of", strings.Join(later, ", "))

@@ -30,19 +30,19 @@ type Client struct {
 
 // Options of a Client's runs. The zero value is good, but for RetryFor: 0 means a single try.
 type Options struct {
-	Streams    int                                  // data streams; 0 = by itself
-	Transfers  int                                  // files at once; 0 = by itself
-	BWLimit    func(now time.Time) (up, down int64) // payload bytes a second, 0 = no limit; nil = none
-	RetryFor   time.Duration                        // how long to go on without progress, over a bad network or a busy server
-	Timeout    time.Duration                        // no progress on a live connection, 30 s
-	Checksum   bool                                 // compare by content, not by size and mtime
-	NoClobber  bool                                 // never replace
-	Resume     string                               // auto (also ""), verify, never
-	Durability string                               // full, batch, none; "" = full for one file, batch for trees
-	Verify     bool                                 // re-read at the target after publishing
-	DryRun     bool                                 // only plan
-	Receipts   bool                                 // collect Result.Receipts; unchanged files are compared by content
-	Progress   time.Duration                        // between progress events, 100 ms
+	Streams    int           // data streams; 0 = by itself
+	Transfers  int           // files at once; 0 = by itself
+	BWLimit    Limit         // nil = none
+	RetryFor   time.Duration // how long to go on without progress, over a bad network or a busy server
+	Timeout    time.Duration // no progress on a live connection, 30 s
+	Checksum   bool          // compare by content, not by size and mtime
+	NoClobber  bool          // never replace
+	Resume     string        // auto (also ""), verify, never
+	Durability string        // full, batch, none; "" = full for one file, batch for trees
+	Verify     bool          // re-read at the target after publishing
+	DryRun     bool          // only plan
+	Receipts   bool          // collect Result.Receipts; unchanged files are compared by content
+	Progress   time.Duration // between progress events, 100 ms
 }
 
 const defaultTimeout = 30 * time.Second
@@ -107,7 +107,9 @@ func (c *Client) hello(ctx context.Context, conn transport.Conn) (*clientSession
 	}
 	cs.onMessage = cs.message
 	cs.panicked = func(v any) { panic(v) } // ours is the only session: a bug is shown
-	cs.limitIn, cs.limitOut, cs.pieceSize = c.limiters()
+	if l := c.Options.BWLimit; l != nil {
+		cs.hold([]*Bandwidth{NewBandwidth(l)})
+	}
 	go func() {
 		defer close(cs.ended)
 		_ = cs.run(r)

@@ -50,6 +50,8 @@ type host struct {
 	rights sink.Rights
 	dir    *sink.Dir
 
+	bandwidth []*Bandwidth
+
 	srv    *Server
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -158,12 +160,12 @@ func (h *host) swapDir(dir *sink.Dir) (old *sink.Dir) {
 
 func (h *host) Authorize(_ context.Context, peer crypto.PeerID, _ []*x509.Certificate, _ string) (Grant, func(), error) {
 	h.mu.Lock()
-	known, rights, dir := h.known, h.rights, h.dir
+	known, rights, dir, bandwidth := h.known, h.rights, h.dir, h.bandwidth
 	h.mu.Unlock()
 	if peer != known {
 		return Grant{}, nil, &Error{Op: "authorize", Kind: KindTrust, Err: errors.New("this key is not known here")}
 	}
-	return Grant{Name: "laptop", Owner: peer.String(), Roots: []GrantedRoot{
+	return Grant{Name: "laptop", Owner: peer.String(), Bandwidth: bandwidth, Roots: []GrantedRoot{
 		{Name: "inbox", View: dir.View(peer.String(), rights), Rights: []string{"all"}, Default: true},
 	}}, func() {}, nil
 }

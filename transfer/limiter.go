@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -55,19 +56,55 @@ func burst(perSecond int64) int {
 	return int(min(max(perSecond/10, 1024), wire.MaxPayload))
 }
 
-// limiters returns the hooks of a session for the client's limits; nil ones where there are none.
-func (c *Client) limiters() (in, out func(context.Context, int) error, piece func() int) {
-	f := c.Options.BWLimit
-	if f == nil {
-		return nil, nil, nil
+// Bandwidth holds the payload of all the sessions that have it to one Limit together. Safe for concurrent use.
+type Bandwidth struct {
+	limit    atomic.Pointer[Limit]
+	up, down bandwidth
+}
+
+// NewBandwidth returns a Bandwidth of limit; nil is none.
+func NewBandwidth(limit Limit) *Bandwidth {
+	b := &Bandwidth{}
+	b.up.limit = func(now time.Time) int64 { u, _ := b.at(now); return u }
+	b.down.limit = func(now time.Time) int64 { _, d := b.at(now); return d }
+	b.Set(limit)
+	return b
+}
+
+// Set replaces the limit, for the sessions that live too. What waits at the old one waits to its end.
+func (b *Bandwidth) Set(limit Limit) { b.limit.Store(&limit) }
+
+func (b *Bandwidth) at(now time.Time) (up, down int64) {
+	if l := *b.limit.Load(); l != nil {
+		return l(now)
 	}
-	down := &bandwidth{limit: func(t time.Time) int64 { _, d := f(t); return d }}
-	up := &bandwidth{limit: func(t time.Time) int64 { u, _ := f(t); return u }}
-	return down.wait, up.wait, func() int {
-		u, _ := f(time.Now())
-		if u <= 0 {
-			return wire.MaxPayload
+	return 0, 0
+}
+
+// hold makes a session keep to all of list.
+func (s *session) hold(list []*Bandwidth) {
+	if len(list) == 0 {
+		return
+	}
+	through := func(of func(*Bandwidth) *bandwidth) func(context.Context, int) error {
+		return func(ctx context.Context, n int) error {
+			for _, b := range list {
+				if err := of(b).wait(ctx, n); err != nil {
+					return err
+				}
+			}
+			return nil
 		}
-		return int(min(u/20, wire.MaxPayload))
+	}
+	s.limitIn = through(func(b *Bandwidth) *bandwidth { return &b.down })
+	s.limitOut = through(func(b *Bandwidth) *bandwidth { return &b.up })
+	s.pieceSize = func() int {
+		piece := int64(wire.MaxPayload)
+		for _, b := range list {
+			if up, _ := b.at(time.Now()); up > 0 {
+				piece = min(piece, up/20)
+			}
+		}
+		return int(piece)
 	}
 }

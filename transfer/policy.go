@@ -46,6 +46,8 @@ type Grant struct {
 	Name  string
 	Owner string // of its stages: the text of its PeerID
 	Roots []GrantedRoot
+	// Bandwidth is what the session keeps to, all of it; up is what the server sends.
+	Bandwidth []*Bandwidth
 }
 
 // GrantedRoot is one root with the rights in it.

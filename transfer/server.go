@@ -227,6 +227,7 @@ func (s *Server) hello(ctx context.Context, c transport.Conn, st transport.Strea
 	}
 	ss.onMessage = ss.message
 	ss.panicked = s.panicked
+	ss.hold(grant.Bandwidth)
 	s.mu.Lock()
 	if s.draining {
 		s.mu.Unlock()

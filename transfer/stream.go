@@ -143,10 +143,8 @@ func (s *session) readLoop(st *stream, r *wire.Reader) error {
 				return readError(err)
 			}
 			err = s.ours(func() error {
-				if s.limitIn != nil {
-					if err := s.limitIn(s.ctx, len(d.Payload)); err != nil {
-						return err
-					}
+				if err := s.holdBack(h.ID, len(d.Payload)); err != nil {
+					return err
 				}
 				s.bytesIn.Add(int64(len(d.Payload)))
 				return s.takeData(st, h.ID, d)
@@ -174,6 +172,17 @@ func (s *session) readLoop(st *stream, r *wire.Reader) error {
 			return err
 		}
 	}
+}
+
+// holdBack waits until n received bytes may pass. The peer does not know of our limit, so it is told that we are at work.
+func (s *session) holdBack(id uint32, n int) error {
+	if s.limitIn == nil {
+		return nil
+	}
+	if s.server {
+		defer s.worksOn(id)()
+	}
+	return s.limitIn(s.ctx, n)
 }
 
 // answerable tells whether a message that was refused leaves the stream whole, so that only its own request fails: one with

@@ -1,4 +1,4 @@
-package cli
+package transfer
 
 import (
 	"fmt"
@@ -9,16 +9,19 @@ import (
 	"time"
 )
 
+// Limit tells how many bytes of payload may pass in a second at a moment, sent (up) and received (down) by this side; 0 is no limit. It is
+// called often and concurrently.
+type Limit func(now time.Time) (up, down int64)
+
 // slot is a line of a timetable: from that minute of the week on.
 type slot struct {
 	minute   int // of the week, Sunday 00:00 is 0
 	up, down int64
 }
 
-// parseBandwidth reads a rate ("2M"), one for each direction ("512k:2M"), or a timetable ("08:00,512k 19:00,off", days as in
-// "Sat-08:00,off"). It returns nil where there is no limit at all. The function it returns tells the limits at a moment, local
-// time, in bytes a second; 0 is none.
-func parseBandwidth(s string) (func(time.Time) (up, down int64), error) {
+// ParseLimit reads a rate ("2M"), one for each direction ("512k:2M"), or a timetable ("08:00,512k 19:00,off", days as in
+// "Sat-08:00,off"). It returns nil where there is no limit at all. The times are local.
+func ParseLimit(s string) (Limit, error) {
 	fields := strings.Fields(s)
 	if len(fields) == 0 {
 		return nil, fmt.Errorf("want a rate such as 2M, 512k:2M or \"08:00,512k 19:00,off\"")
@@ -34,7 +37,7 @@ func parseBandwidth(s string) (func(time.Time) (up, down int64), error) {
 	for _, f := range fields {
 		when, rate, ok := strings.Cut(f, ",")
 		if !ok {
-			return nil, fmt.Errorf("%s: want TIME,RATE as in 08:00,512k", quote(f))
+			return nil, fmt.Errorf("%q: want TIME,RATE as in 08:00,512k", f)
 		}
 		minutes, err := parseWhen(when)
 		if err != nil {
@@ -71,7 +74,7 @@ func parseWhen(s string) ([]int, error) {
 	}
 	t, err := time.Parse("15:04", clock)
 	if err != nil {
-		return nil, fmt.Errorf("%s: want a time as in 08:00 or Mon-08:00", quote(s))
+		return nil, fmt.Errorf("%q: want a time as in 08:00 or Mon-08:00", s)
 	}
 	minute := t.Hour()*60 + t.Minute()
 	var all []int
@@ -82,7 +85,7 @@ func parseWhen(s string) ([]int, error) {
 		}
 	}
 	if len(all) == 0 {
-		return nil, fmt.Errorf("%s: %s is no day of the week", quote(s), quote(day))
+		return nil, fmt.Errorf("%q: %q is no day of the week", s, day)
 	}
 	return all, nil
 }
@@ -112,11 +115,11 @@ func parseRate(s string) (int64, error) {
 	}
 	scale := map[string]float64{"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}[unit]
 	if scale == 0 {
-		return 0, fmt.Errorf("%s: want a rate with its unit: k, M or G (powers of 1024), B for bytes, or off", quote(s))
+		return 0, fmt.Errorf("%q: want a rate with its unit: k, M or G (powers of 1024), B for bytes, or off", s)
 	}
 	f, err := strconv.ParseFloat(number, 64)
 	if err != nil || !(f > 0) || f*scale >= math.MaxInt64 {
-		return 0, fmt.Errorf("%s: want a rate such as 2M, 512k or off", quote(s))
+		return 0, fmt.Errorf("%q: want a rate such as 2M, 512k or off", s)
 	}
 	return max(1, int64(f*scale)), nil
 }
