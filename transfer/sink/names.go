@@ -333,13 +333,16 @@ func (d *Dir) remove(p Path, recursive bool) (spot, error) {
 	return at, d.fs.Remove(at.name)
 }
 
-// Rename renames from to to, durably. With noReplace an existing to is fs.ErrExist.
+// Rename renames from to to, durably. With noReplace an existing to is fs.ErrExist; so it is for who may neither put nor delete.
 func (v *View) Rename(from, to Path, noReplace bool) error {
 	if err := v.needChange("rename", RRename); err != nil {
 		return err
 	}
 	if from.IsRoot() || to.IsRoot() {
 		return pathError("rename", ".", ErrBadPath)
+	}
+	if v.rights&(Put|RDelete) == 0 {
+		noReplace = true
 	}
 	d := v.d
 	a, b, err := d.rename(from, to, noReplace)

@@ -236,6 +236,12 @@ func TestRights(t *testing.T) {
 			t.Errorf("%s with the right alone: %v", name, err)
 		}
 	}
+	// Who may only rename does not get rid of a file by that.
+	must(t, all.Symlink(q, "elsewhere", Fail, nil))
+	if err := d.View("bob", RRename).Rename(q, p, false); !errors.Is(err, fs.ErrExist) {
+		t.Error("renamed over a file without the right to put or delete:", err)
+	}
+	must(t, all.Remove(q, false, false))
 	// Who may only put does not learn from metadata what is there.
 	blind := d.View("bob", Put|NoReplace)
 	a, b := blind.SetMeta(p, Meta{}), blind.SetMeta(q, Meta{})
