@@ -340,6 +340,7 @@ func (s *Stage) create() error {
 	if s.data, err = fsys.OpenFile(s.dataName, fresh, 0o666); err != nil {
 		return err
 	}
+	s.watch.mine()
 	// Space first: it is the likely failure, and nothing is worth keeping then.
 	if err := s.allocate(); err != nil {
 		return err
@@ -359,7 +360,9 @@ func (s *Stage) allocate() error {
 	if s.spec.Size <= s.chunkSize {
 		return nil
 	}
-	return s.data.Allocate(s.spec.Size)
+	err := s.data.Allocate(s.spec.Size)
+	s.watch.mine()
+	return err
 }
 
 func (s *Stage) header() header {

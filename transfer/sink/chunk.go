@@ -115,7 +115,10 @@ func (w *ChunkWriter) Write(p []byte) error {
 		return w.leave(err)
 	}
 	if !w.dup { // guard of I6: a held chunk is not written
-		if err := writeAt(w.s.data, p, w.start+w.n); err != nil {
+		w.s.watch.begin(w.s.data)
+		err := writeAt(w.s.data, p, w.start+w.n)
+		w.s.watch.end()
+		if err != nil {
 			return w.leave(fmt.Errorf("write chunk %d: %w", w.chunk, err))
 		}
 	}

@@ -340,6 +340,7 @@ func (l *loader) openData() error {
 		return orUnusable(err)
 	}
 	s.data = f
+	s.watch.mine()
 	fi, err := f.Stat()
 	if err != nil {
 		return err

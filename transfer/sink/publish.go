@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"syscall"
@@ -87,6 +88,11 @@ func (s *Stage) publish(ctx context.Context, c Commit) ([]byte, error) {
 	if s.forward {
 		done, err = s.placedBefore()
 	} else {
+		if s.watch.disturbed(s.data) {
+			if err := s.readAgain(ctx, c.Size, root); err != nil {
+				return nil, err
+			}
+		}
 		if err := s.seal(c, root); err != nil {
 			return nil, err
 		}
@@ -116,6 +122,18 @@ func (s *Stage) publish(ctx context.Context, c Commit) ([]byte, error) {
 		return nil, err
 	}
 	return receipt, nil
+}
+
+// readAgain sees that the data is still what it was when it arrived.
+func (s *Stage) readAgain(ctx context.Context, size int64, root crypto.Digest) error {
+	got, n, err := hashFile(ctx, io.NewSectionReader(s.data, 0, size), s.spec.Busy)
+	if err != nil {
+		return fmt.Errorf("publish: read again: %w", err)
+	}
+	if n != size || got != root {
+		return s.giveUp(fmt.Errorf("publish: changed by somebody else: %w", ErrStageLost))
+	}
+	return nil
 }
 
 // root joins the CVs of what is held.

@@ -25,6 +25,7 @@ type Stage struct {
 
 	dataName, journalName string
 	data                  durable.File
+	watch                 watch // of data
 	epoch                 uint64
 	chunkSize             int64
 	chunks                int64 // -1: size unknown
@@ -271,7 +272,7 @@ func (s *Stage) park() error {
 		return dead
 	}
 	_, err := s.checkpoint(true)
-	if err == nil {
+	if err == nil && !s.watch.disturbed(s.data) {
 		s.d.notePark(s)
 	}
 	s.close()
