@@ -571,7 +571,7 @@ func TestHostileServerOnGet(t *testing.T) {
 				case wire.Stat:
 					send(id, dir)
 				case wire.List:
-					send(id, wire.Entries{Entries: []wire.Entry{{Name: "d", Kind: wire.KindDir, Mode: 0o755}}})
+					send(id, wire.Entries{Entries: []wire.Entry{{Name: strings.Repeat("d", 255), Kind: wire.KindDir, Mode: 0o755}}})
 				}
 			}, KindDenied},
 			"two OPENs for one GET": {func(id uint32, m wire.Message, send func(uint32, wire.Message), raw io.Writer) {
