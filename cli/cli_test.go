@@ -536,7 +536,7 @@ func TestSummary(t *testing.T) {
 		{"send", "sent", transfer.Result{Files: 1, Bytes: 4096, BytesSent: 1024, BytesResumed: 3072}, "xfer: sent 1 file, 4.0 KiB (3.0 KiB of it was there already); verified and durable at nas:"},
 		{"send", "sent", transfer.Result{}, "xfer: sent 0 files, 0 B; verified and durable at nas:"},
 	} {
-		if got := summaryText(c.verb, c.did, "at nas:", f, c.res); got != c.want {
+		if got := summaryText(c.verb, c.did, "at nas:", true, f, c.res); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
 		}
 	}

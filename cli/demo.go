@@ -108,6 +108,9 @@ func (d *demo) run(ctx context.Context) error {
 	signal.Notify(pipe, syscall.SIGPIPE)
 	defer signal.Stop(pipe)
 	dir, err := os.MkdirTemp("", demoPrefix+"*")
+	if err == nil {
+		dir, err = filepath.Abs(dir)
+	}
 	if err != nil {
 		return &cliError{code: exitLocalIO, err: err, hint: "set TMPDIR to a folder that can be written to", local: true}
 	}
@@ -242,6 +245,9 @@ func (d *demo) prepareSource(ctx context.Context) (demoSource, error) {
 	}
 	if err != nil {
 		return s, localIO(err)
+	}
+	if within, err := filepath.EvalSymlinks(d.dir); err == nil && strings.HasPrefix(within+"/", strings.TrimSuffix(path, "/")+"/") {
+		return s, failf(exitUsage, "take another PATH, or set TMPDIR to a folder outside of it", "%s has the demo's own folder in it", quote(path))
 	}
 	s.paths = []string{path}
 	if s.size, s.count, err = measureTree(ctx, path); err != nil {

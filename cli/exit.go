@@ -268,9 +268,6 @@ func nextStep(verb string, code int, host string, err error) string {
 				return "nothing was removed; -r removes a directory with all that is in it"
 			}
 			if verb == "cat" || verb == "hash" || verb == "ls" || verb == "stat" {
-				return ""
-			}
-			if verb == "cat" || verb == "hash" || verb == "ls" || verb == "stat" {
 				return "" // these replace nothing anyway
 			}
 			return "nothing was replaced"

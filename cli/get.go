@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -50,7 +52,7 @@ new name, or a directory to put things into where it is one, ends in "/" or seve
 			lock = append(lock, abs)
 		}
 		err = a.prepareRun(cmd, f, &run{
-			addr: src[0], lock: lock, did: "received", where: "in " + quote(dst),
+			addr: src[0], lock: lock, did: "received", where: "in " + quote(dst), passing: passesOn(dst),
 			do: func(ctx context.Context, c *transfer.Client) (transfer.Result, error) {
 				return c.Get(ctx, places, dst, a.env.Stdout)
 			},
@@ -61,6 +63,12 @@ new name, or a directory to put things into where it is one, ends in "/" or seve
 		return err
 	}
 	return cmd
+}
+
+// passesOn tells whether what is written to dst is kept nowhere: stdout, a FIFO, a terminal.
+func passesOn(dst string) bool {
+	info, err := os.Stat(dst)
+	return dst == "-" || err == nil && info.Mode()&(fs.ModeNamedPipe|fs.ModeCharDevice|fs.ModeSocket) != 0
 }
 
 // sameHost parses remote operands, which must all be of one host.

@@ -100,22 +100,38 @@ func checkSources(src []transfer.Source) error {
 	return nil
 }
 
-// systemLink tells whether name is a link under /dev or /proc, as /dev/stdin and the shell's <(...) are.
+// systemLink tells whether name leads to an open file of a process, as /dev/stdin and the shell's <(...) do: as a link it is of no
+// use elsewhere.
 func systemLink(name string) bool {
-	abs, err := filepath.Abs(name)
-	if err != nil || strings.HasSuffix(name, "/") { // what is in the directory that it leads to
+	if strings.HasSuffix(name, "/") { // what is in the directory that it leads to
 		return false
 	}
-	info, err := os.Lstat(abs)
-	if err != nil || info.Mode()&fs.ModeSymlink == 0 {
-		return false
+	for range 10 {
+		abs, err := filepath.Abs(name)
+		if err != nil {
+			return false
+		}
+		dir, err := filepath.EvalSymlinks(filepath.Dir(abs))
+		if err != nil {
+			return false
+		}
+		at := filepath.Join(dir, filepath.Base(abs))
+		target, err := os.Readlink(at)
+		if err != nil {
+			return false
+		}
+		if dir == "/proc" || strings.HasPrefix(dir, "/proc/") {
+			return true
+		}
+		if dir != "/dev" { // a link of somebody's own, which is sent as such
+			return false
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(dir, target)
+		}
+		name = target
 	}
-	first, rest, _ := strings.Cut(abs[1:], "/")
-	if rest == "" {
-		return false
-	}
-	top, err := filepath.EvalSymlinks("/" + first)
-	return err == nil && (top == "/dev" || top == "/proc")
+	return false
 }
 
 // lockParts names local operands for the lock: absolute, as one run is another's wherever it was started.
@@ -141,6 +157,7 @@ type run struct {
 	check      func() error // what can be known before anything is dialled; may be nil
 	do         func(context.Context, *transfer.Client) (transfer.Result, error)
 	did, where string // for the summary
+	passing    bool   // what arrives is written on and not kept here, so nothing is said of a disk
 }
 
 // prepareRun keeps a send or get to be run.
@@ -240,7 +257,7 @@ func (a *app) runTransfer(ctx context.Context, o *output, f *runFlags, r *run) e
 		}
 	}
 	if err == nil {
-		o.setSummary(summaryText(o.job.verb, r.did, r.where, f, res))
+		o.setSummary(summaryText(o.job.verb, r.did, r.where, f.durability.s != "none" && !r.passing, f, res))
 	}
 	return err
 }
@@ -305,7 +322,7 @@ func (o *output) stopProgress() {
 	o.stopping = true
 }
 
-func summaryText(verb, did, where string, f *runFlags, res transfer.Result) string {
+func summaryText(verb, did, where string, durable bool, f *runFlags, res transfer.Result) string {
 	if f.dryRun {
 		return "xfer: dry run, nothing was moved"
 	}
@@ -327,7 +344,7 @@ func summaryText(verb, did, where string, f *runFlags, res transfer.Result) stri
 	if res.Transport != "" {
 		fmt.Fprintf(&b, " over %s", res.Transport)
 	}
-	if f.durability.s == "none" {
+	if !durable {
 		fmt.Fprintf(&b, "; verified %s", where)
 	} else {
 		fmt.Fprintf(&b, "; verified and durable %s", where)

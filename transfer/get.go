@@ -30,6 +30,7 @@ type getTask struct {
 	size   int64
 	link   string
 	after  []byte // of a directory: its entries up to this one are known
+	made   bool   // of a directory: it is there, or planned
 
 	fresh   bool
 	resumed bool
@@ -91,7 +92,11 @@ func (g *getter) toSpecial(info fs.FileInfo) (Result, error) {
 		return g.end(localError("write", g.dst, err))
 	}
 	res, err := g.toPipe(f)
-	if cerr := f.Close(); cerr != nil && err == nil && info.Mode()&fs.ModeDevice == 0 {
+	var serr error
+	if block := fs.ModeDevice | fs.ModeCharDevice; err == nil && info.Mode()&block == fs.ModeDevice {
+		serr = f.Sync()
+	}
+	if cerr := errors.Join(serr, f.Close()); cerr != nil && err == nil {
 		err = localError("write", g.dst, cerr)
 	}
 	return res, err
@@ -100,6 +105,9 @@ func (g *getter) toSpecial(info fs.FileInfo) (Result, error) {
 func (g *getter) toPipe(out io.Writer) (Result, error) {
 	if len(g.src) != 1 {
 		return g.end(&Error{Op: "get", Kind: KindUsage, Err: errors.New("standard output takes one file")})
+	}
+	if g.c.Options.Receipts || g.c.Options.Verify {
+		return g.end(&Error{Op: "get", Path: g.dst, Kind: KindUsage, Err: errors.New("a receipt, and reading it again, want a file as the destination")})
 	}
 	p := newPipeLanding(out)
 	g.m.found(0)
@@ -304,10 +312,11 @@ const (
 // directory makes a directory and queues what a page of the server's list of it has, and behind that the next page: however
 // much a server lists, no more waits here than a page of each directory.
 func (g *getter) directory(ctx context.Context, cs *clientSession, t *getTask, p sink.Path) error {
-	if t.after == nil {
+	if !t.made {
 		if err := g.makeDirectory(t, p); err != nil {
 			return err
 		}
+		t.made = true
 	}
 	page, err := cs.list(ctx, t.remote, t.after)
 	if err != nil {

@@ -66,6 +66,7 @@ type sender struct {
 	dst  Address
 	root string
 
+	several  bool            // were named, be it twice the same: then the destination is a directory
 	arriving map[string]bool // what is no directory, by its path at the server; nil where no two can have the same. The walker alone
 
 	mu    sync.Mutex
@@ -127,6 +128,7 @@ func (s *sender) all() error {
 // distinct leaves each source out that was named before, and refuses two with one name at the destination: which of them would be there
 // in the end nobody could say.
 func (s *sender) distinct() error {
+	s.several = len(s.src) > 1
 	names := map[string]string{}
 	contents := 0
 	s.src = slices.DeleteFunc(slices.Clone(s.src), func(src Source) bool { // the caller's list stays as it is
@@ -170,7 +172,7 @@ func (s *sender) resolve() (into bool, err error) {
 		// The connection is made at once, so that a refusal is known before anything is read.
 		return true, s.with(func(*clientSession) error { return nil })
 	}
-	must := s.dst.TrailSlash || len(s.src) > 1
+	must := s.dst.TrailSlash || s.several
 	err = s.with(func(cs *clientSession) error {
 		e, err := cs.stat(s.ctx, s.dst, false)
 		switch KindOf(err) {

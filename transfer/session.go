@@ -48,7 +48,7 @@ type session struct {
 	sends   map[uint32]*sendFile
 	recvs   map[uint32]*recvFile
 	replies map[uint32]chan wire.Message
-	works   map[uint32]time.Time // requests of the peer that are worked on, and when it was last told so
+	works   map[uint32]workNote // requests of the peer that are worked on
 	nextID  uint32
 	nextNo  uint64
 	closed  bool
@@ -83,7 +83,7 @@ func newSession(ctx context.Context, conn transport.Conn, ctl transport.Stream, 
 		sends:   map[uint32]*sendFile{},
 		recvs:   map[uint32]*recvFile{},
 		replies: map[uint32]chan wire.Message{},
-		works:   map[uint32]time.Time{},
+		works:   map[uint32]workNote{},
 		nextNo:  1,
 		nextID:  2,
 		began:   time.Now(),
@@ -389,15 +389,31 @@ func (s *session) tick() {
 	}
 }
 
+// workNote says how many goroutines work on a request, and when the peer was last told so.
+type workNote struct {
+	n    int
+	told time.Time
+}
+
 // worksOn notes that request id of the peer is worked on, until done is called.
 func (s *session) worksOn(id uint32) (done func()) {
 	s.mu.Lock()
-	s.works[id] = time.Now()
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	w := s.works[id]
+	if w.n == 0 {
+		w.told = time.Now()
+	}
+	w.n++
+	s.works[id] = w
 	return func() {
 		s.mu.Lock()
-		delete(s.works, id)
-		s.mu.Unlock()
+		defer s.mu.Unlock()
+		if w := s.works[id]; w.n > 1 {
+			w.n--
+			s.works[id] = w
+		} else {
+			delete(s.works, id)
+		}
 	}
 }
 
@@ -405,9 +421,10 @@ func (s *session) worksOn(id uint32) (done func()) {
 func (s *session) atWork(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, at := range s.works {
-		if now.Sub(at) >= busyEvery {
-			s.works[id] = now
+	for id, w := range s.works {
+		if now.Sub(w.told) >= busyEvery {
+			w.told = now
+			s.works[id] = w
 			s.send(id, wire.Ack{})
 		}
 	}

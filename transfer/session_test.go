@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"path/filepath"
 	"testing"
 	"testing/synctest"
@@ -103,4 +104,18 @@ func TestCauseOfTheCutIsTold(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A request that several goroutines work on is worked on until the last of them is done.
+func TestWorkIsCounted(t *testing.T) {
+	s := newSession(t.Context(), nil, nil, true, slog.New(slog.DiscardHandler))
+	first, second := s.worksOn(7), s.worksOn(7)
+	second()
+	if len(s.works) != 1 {
+		t.Error("one of them is at work still")
+	}
+	first()
+	if len(s.works) != 0 {
+		t.Error("nobody is at work any more")
+	}
 }

@@ -331,6 +331,7 @@ func TestStdinAndStdout(t *testing.T) {
 				h.onDial = cutAfter(9<<20, 1)
 			}
 			var out bytes.Buffer
+			c.Options.Receipts = false
 			if _, err := c.Get(context.Background(), []Address{addrOf(name)}, "-", &out); err != nil || !bytes.Equal(out.Bytes(), data) {
 				t.Fatalf("%d bytes to stdout: %v, %d bytes", n, err, out.Len())
 			}

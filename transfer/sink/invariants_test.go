@@ -536,7 +536,8 @@ func TestI11AppendOnlyNeverTakesAway(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	for _, at := range []Path{mustPath(t, "bobs"), {}} {
+	must(t, d.fs.Rename("mine", "renamed")) // the same directory, but no longer what was made
+	for _, at := range []Path{mustPath(t, "bobs"), mustPath(t, "renamed"), {}} {
 		if err := v.SetMeta(at, Meta{HasMode: true}); !errors.Is(err, ErrDenied) {
 			t.Errorf("set meta of %s: %v", at, err)
 		}

@@ -481,7 +481,7 @@ func (v *View) SetMeta(p Path, m Meta) error {
 	if err == nil && at.info == nil {
 		err = pathError("set metadata", p.String(), fs.ErrNotExist)
 	}
-	if err == nil && v.rights&NoReplace != 0 && !d.own.has(v.owner, at.info) { // guard of I11
+	if err == nil && v.rights&NoReplace != 0 && !d.own.has(v.owner, at.name, at.info) { // guard of I11
 		err = pathError("set metadata", p.String(), ErrDenied) // what is published stays as it is
 	}
 	if err != nil {

@@ -11,10 +11,14 @@ import (
 // mode that it has at the source, once it is filled.
 type ownDirs struct {
 	mu   sync.Mutex
-	made map[inode]string // by whom
+	made map[ownDir]string // by whom
 }
 
-type inode struct{ dev, no uint64 }
+// ownDir has the name as well: the number of a directory that is gone is soon another's.
+type ownDir struct {
+	name    string
+	dev, no uint64
+}
 
 // maxOwnDirs bounds what is remembered. What is forgotten keeps the mode it was made with.
 const maxOwnDirs = 1 << 16
@@ -31,20 +35,21 @@ func (o *ownDirs) add(fsys durable.FS, owner string, names []string) {
 		}
 		o.mu.Lock()
 		if o.made == nil || len(o.made) >= maxOwnDirs {
-			o.made = make(map[inode]string)
+			o.made = make(map[ownDir]string)
 		}
-		o.made[inode{id.Dev, id.Inode}] = owner
+		o.made[ownDir{n, id.Dev, id.Inode}] = owner
 		o.mu.Unlock()
 	}
 }
 
-func (o *ownDirs) has(owner string, fi fs.FileInfo) bool {
+// has tells whether owner made the directory name, which is what fi says.
+func (o *ownDirs) has(owner, name string, fi fs.FileInfo) bool {
 	id, ok := durable.IDOf(fi)
 	if !ok || !fi.IsDir() {
 		return false
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	who, ok := o.made[inode{id.Dev, id.Inode}]
+	who, ok := o.made[ownDir{name, id.Dev, id.Inode}]
 	return ok && who == owner
 }
