@@ -131,6 +131,29 @@ not json
 	}
 }
 
+// What ran elsewhere is told as what runs here: each skip with its reason, what a failed test said, and that nothing ran.
+func TestReadTests(t *testing.T) {
+	line := func(action, test, output string) string {
+		return `{"Action":"` + action + `","Package":"p","Test":"` + test + `","Output":"` + output + `"}` + "\n"
+	}
+	skip := line("output", "A", "    a_test.go:1: no device here\\n") + line("skip", "A", "")
+	for name, c := range map[string]struct {
+		in   string
+		code int
+		says string
+	}{
+		"good":    {skip + line("pass", "B", "") + line("pass", "", ""), 0, "SKIP  p A: a_test.go:1: no device here"},
+		"bad":     {line("output", "B", "what is wrong\\n") + line("fail", "B", "") + line("pass", "C", "") + line("fail", "", ""), 1, "what is wrong"},
+		"broken":  {"./x.go:1: syntax error\n" + line("fail", "", ""), 1, "syntax error"},
+		"nothing": {"", 1, "0 passed"},
+	} {
+		var out strings.Builder
+		if code := (&checker{out: &out}).readTests(strings.NewReader(c.in)); code != c.code || !strings.Contains(out.String(), c.says) {
+			t.Errorf("%s: exit %d: %s", name, code, out.String())
+		}
+	}
+}
+
 func TestUnreachable(t *testing.T) {
 	for output, want := range map[string]bool{
 		"govulncheck: fetching vulnerabilities: Get \"https://vuln.go.dev/index/db.json\": dial tcp: lookup": true,

@@ -14,6 +14,10 @@
 //	fuzz         each fuzz target for -fuzztime, all of them for -fuzztotal at most
 //	cross        go vet and go build for the other systems
 //	vuln         govulncheck at the version pinned below; skipped, loudly, where its database cannot be reached
+//
+// With -read it runs nothing, and tells the same of tests that ran elsewhere:
+//
+//	go test -json ./... | go run ./cmd/check -read
 package main
 
 import (
@@ -87,9 +91,13 @@ func run(ctx context.Context, args []string, out io.Writer) int {
 	flags.DurationVar(&c.fuzzAll, "fuzztotal", 3*time.Minute, "how long to run all fuzz targets; those beyond are skipped")
 	flags.StringVar(&c.vulnDB, "vulndb", "", "database of govulncheck, as https://... or file://...; its own if empty")
 	only := flags.String("only", "", "steps to run, with commas: "+stepNames())
+	read := flags.Bool("read", false, "run nothing: tell what came of the tests that go test -json tells of on stdin")
 	skip := flags.String("skip", "", "steps to leave out, with commas")
 	if err := flags.Parse(args); err != nil {
 		return 2
+	}
+	if *read {
+		return c.readTests(os.Stdin)
 	}
 	chosen, err := choose(*only, *skip)
 	if err != nil {

@@ -64,6 +64,22 @@ func (c *checker) test(ctx context.Context) bool {
 	return got.failed == 0
 }
 
+// readTests tells what came of the tests in, and returns the exit code. That nothing ran at all is a failure.
+func (c *checker) readTests(in io.Reader) int {
+	r := newResults(c.out)
+	err := r.read(in)
+	got := r.report()
+	fmt.Fprintf(c.out, "%d passed, %d failed, %d skipped\n", got.passed, got.failed, got.skipped)
+	switch {
+	case err != nil:
+		fmt.Fprintln(c.out, "FAILED: what go test printed could not be read:", err)
+		return 1
+	case got.failed > 0 || got.passed == 0:
+		return 1
+	}
+	return 0
+}
+
 // testKey names a test; with an empty test, a package.
 type testKey struct{ pkg, test string }
 
