@@ -3,10 +3,12 @@ package transfer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -135,6 +137,9 @@ func (g *getter) all() error {
 	if err != nil {
 		return err
 	}
+	if err := g.distinct(); err != nil {
+		return err
+	}
 	g.listing.Add(1)
 	for _, a := range g.src {
 		if err := g.start(a, into); err != nil {
@@ -150,6 +155,30 @@ func (g *getter) all() error {
 		return nil
 	}
 	return g.directories()
+}
+
+// distinct is sender.distinct for what is at the server.
+func (g *getter) distinct() error {
+	names := map[string]Address{}
+	list := g.src
+	g.src = nil
+	for _, a := range list {
+		if len(a.Path) == 0 || a.TrailSlash { // its contents, whose names are not known yet
+			g.src = append(g.src, a)
+			continue
+		}
+		name := a.Path[len(a.Path)-1]
+		other, ok := names[name]
+		switch {
+		case !ok:
+			names[name] = a
+			g.src = append(g.src, a)
+		case other.Root != a.Root || !slices.Equal(other.Path, a.Path):
+			return &Error{Op: "get", Path: strings.Join(a.Path, "/"), Kind: KindUsage,
+				Err: fmt.Errorf("would have the name of %q here; nothing was moved", strings.Join(other.Path, "/"))}
+		}
+	}
+	return nil
 }
 
 // into says whether dst is a directory to put things into.
@@ -459,9 +488,21 @@ func (g *getter) file(ctx context.Context, cs *clientSession, t *getTask, p sink
 			}
 			return err
 		}
-		return withPath(localOr(err, t.shown), t.shown)
+		return withPath(notStored(err, t.shown), t.shown)
 	}
 	return g.arrived(ctx, t, p, out, counted)
+}
+
+// notStored is localOr where what failed is the writing here, not the reading of a source.
+func notStored(err error, path string) error {
+	err = localOr(err, path)
+	var te *Error
+	if !errors.As(err, &te) || te.Op != "read" || te.Path != path {
+		return err
+	}
+	c := *te
+	c.Op = "store"
+	return &c
 }
 
 func (g *getter) durability() wire.Durability {

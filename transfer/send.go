@@ -129,14 +129,18 @@ func (s *sender) all() error {
 // in the end nobody could say.
 func (s *sender) distinct() error {
 	s.several = len(s.src) > 1
-	names := map[string]string{}
+	names := map[string]string{} // first of the sources, then as they arrive
 	contents := 0
 	s.src = slices.DeleteFunc(slices.Clone(s.src), func(src Source) bool { // the caller's list stays as it is
 		if src.Stdin != nil {
 			return false
 		}
-		_, ok := names[src.Path]
-		names[src.Path] = src.Path
+		at := filepath.Clean(src.Path)
+		if _, whole := arrivesAs(src.Path); !whole {
+			at += "/" // its contents are another source than itself
+		}
+		_, ok := names[at]
+		names[at] = src.Path
 		return ok
 	})
 	clear(names)
