@@ -28,7 +28,7 @@ func run(t *testing.T, f func(t *testing.T, fsys durable.FS)) {
 	t.Run("memory", func(t *testing.T) { f(t, crashfs.New(1)) })
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
