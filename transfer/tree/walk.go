@@ -8,12 +8,9 @@ package tree
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"iter"
-	"os"
-	"slices"
 	"strings"
 
 	"xfer/transfer/durable"
@@ -98,123 +95,49 @@ type Options struct {
 	MaxDepth int
 }
 
-// batch is how many names are read from a directory at a time.
-const batch = 1024
-
 // Walk returns what start and everything beneath it is, each directory before its entries, which are sorted by the
 // bytes of their names. It holds the names of the directories that lead to the entry, and no other.
 //
 // The error of the sequence ends the walk: start cannot be looked at, or the context is done. All other errors are
 // in the entries. A walk of a tree that changes meanwhile shows each entry as it was at some moment.
 func Walk(ctx context.Context, fsys durable.FS, start string, opt Options) iter.Seq2[Entry, error] {
-	if opt.MaxDepth <= 0 {
-		opt.MaxDepth = DefaultMaxDepth
-	}
 	return func(yield func(Entry, error) bool) {
-		w := walker{ctx: ctx, maxDepth: opt.MaxDepth, yield: yield}
 		fi, err := fsys.Lstat(start)
-		if err != nil {
+		switch {
+		case ctx.Err() != nil:
+			yield(Entry{}, context.Cause(ctx))
+		case err != nil:
+			yield(Entry{}, err)
+		case fi.IsDir():
+			walk(ctx, fsys, start, opt, yield)
+		default:
+			e := Entry{Kind: KindOf(fi), Info: fi}
+			if e.Kind == Symlink {
+				e.Target, e.Err = fsys.Readlink(start)
+			}
+			yield(e, nil)
+		}
+	}
+}
+
+func walk(ctx context.Context, fsys durable.FS, start string, opt Options, yield func(Entry, error) bool) {
+	w, err := NewWalker(fsys, start, WalkOptions{MaxDepth: opt.MaxDepth})
+	if err != nil {
+		yield(Entry{}, err)
+		return
+	}
+	defer w.Close()
+	for {
+		it, err := w.Next(ctx)
+		switch {
+		case errors.Is(err, io.EOF) && ctx.Err() == nil:
+			return
+		case err != nil:
 			yield(Entry{}, err)
 			return
 		}
-		w.visit(fsys, start, nil, fi)
-	}
-}
-
-// walker is the state of one walk.
-type walker struct {
-	ctx      context.Context // of this walk only
-	maxDepth int
-	yield    func(Entry, error) bool
-}
-
-// visit yields the entry name of dir, and what is beneath it. It is false when the walk has ended.
-func (w *walker) visit(dir durable.FS, name string, path []string, fi fs.FileInfo) bool {
-	if err := w.ctx.Err(); err != nil {
-		w.yield(Entry{}, context.Cause(w.ctx))
-		return false
-	}
-	e := Entry{Path: path, Kind: KindOf(fi), Info: fi}
-	switch e.Kind {
-	case Symlink:
-		e.Target, e.Err = dir.Readlink(name)
-	case Directory:
-		return w.directory(dir, name, e)
-	}
-	return w.yield(e, nil)
-}
-
-// directory yields the directory e, which is name in parent, and what is beneath it.
-func (w *walker) directory(parent durable.FS, name string, e Entry) bool {
-	dir, err := openSame(parent, name, e.Info)
-	if err != nil {
-		e.Err = err
-		return w.yield(e, nil)
-	}
-	defer dir.Close()
-	names, err := list(dir)
-	e.Err = err
-	if len(names) > 0 && len(e.Path) >= w.maxDepth {
-		e.Err = fmt.Errorf("%w: more than %d components", ErrTooDeep, w.maxDepth)
-		names = nil
-	}
-	path := e.Path // the consumer may change its own
-	e.Path = slices.Clone(path)
-	if !w.yield(e, nil) {
-		return false
-	}
-	for _, name := range names {
-		below := append(slices.Clone(path), name)
-		fi, err := dir.Lstat(name)
-		if err != nil {
-			if !w.yield(Entry{Path: below, Err: err}, nil) {
-				return false
-			}
-			continue
-		}
-		if !w.visit(dir, name, below, fi) {
-			return false
-		}
-	}
-	return true
-}
-
-// openSame opens the directory name if it still is what fi told.
-func openSame(parent durable.FS, name string, fi fs.FileInfo) (durable.FS, error) {
-	dir, err := parent.OpenRoot(name)
-	if err != nil {
-		return nil, err
-	}
-	now, err := dir.Stat(".")
-	if err == nil && !durable.SameFile(fi, now) {
-		err = &fs.PathError{Op: "open", Path: name, Err: ErrChanged}
-	}
-	if err != nil {
-		dir.Close()
-		return nil, err
-	}
-	return dir, nil
-}
-
-// list returns the sorted names in dir: those before the error, if there is one.
-func list(dir durable.FS) ([]string, error) {
-	d, err := dir.OpenFile(".", os.O_RDONLY, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	var names []string
-	for {
-		entries, err := d.ReadDir(batch)
-		for _, e := range entries {
-			names = append(names, e.Name())
-		}
-		if err != nil || len(entries) == 0 {
-			slices.Sort(names)
-			if errors.Is(err, io.EOF) {
-				err = nil
-			}
-			return names, err
+		if !yield(Entry{Path: it.Path(), Kind: it.Kind, Info: it.Info, Target: it.Target, Err: it.Err}, nil) {
+			return
 		}
 	}
 }
