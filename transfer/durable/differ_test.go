@@ -126,7 +126,7 @@ func randomStep(fsys durable.FS, rng *rand.Rand) (what string, err error) {
 		return n
 	}
 	x, y := name(), name()
-	switch op := rng.IntN(16); op {
+	switch op := rng.IntN(19); op {
 	case 0, 1:
 		return "mkdir " + x, fsys.Mkdir(x, 0o755)
 	case 2, 3, 4:
@@ -157,6 +157,20 @@ func randomStep(fsys durable.FS, rng *rand.Rand) (what string, err error) {
 	case 14:
 		_, err := fsys.Stat(x)
 		return "stat " + x, err
+	case 15:
+		return "syncfs", fsys.SyncFS()
+	case 16, 17:
+		dir, replace := name(), rng.IntN(2) == 0
+		what := fmt.Sprintf("rename %s to %s in %s, replace %t", x, y, dir, replace)
+		sub, err := fsys.OpenRoot(dir)
+		if err != nil {
+			return what, err
+		}
+		defer sub.Close()
+		if rng.IntN(2) == 0 {
+			return what, fsys.RenameTo(x, sub, y, replace)
+		}
+		return "from it: " + what, sub.RenameTo(x, fsys, y, replace)
 	default:
 		return "syncdir " + x, fsys.SyncDir(x)
 	}

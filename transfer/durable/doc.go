@@ -11,7 +11,10 @@
 // the Sync, SyncData or SyncDir that covers it has returned nil. After a failed Sync the data written
 // before it may be gone although a second Sync succeeds (fsync(2), "errors"): write it again elsewhere.
 //
-// On Linux all of it is had. On macOS fdatasync is F_FULLFSYNC and there is no dropping of cached
-// pages. On Windows directories cannot be synced (SyncDir checks that the directory is there; NTFS keeps
+// Names of one component are given to the system with a descriptor of the directory, one system call each; they cannot lead
+// out of it. All others go through the Root.
+//
+// On Linux all of it is had, SyncFS on its own file systems only. On macOS fdatasync is F_FULLFSYNC and there is no dropping of cached
+// pages and no SyncFS. On Windows directories cannot be synced (SyncDir checks that the directory is there; NTFS keeps
 // the order of its metadata in its log), times are set through the link, and IDOf knows no inode.
 package durable

@@ -23,6 +23,9 @@ type FS interface {
 	// RenameNoReplace is Rename that fails with fs.ErrExist when newname is there (link and unlink, or
 	// renameat2 with RENAME_NOREPLACE where links are not to be had). Atomic with respect to newname.
 	RenameNoReplace(oldname, newname string) error
+	// RenameTo renames oldname of this FS to newname of dst, another FS opened beneath the same outermost one (syscall.EINVAL
+	// for any other). With replace it is Rename, without RenameNoReplace.
+	RenameTo(oldname string, dst FS, newname string, replace bool) error
 	// Link gives the file, or the symbolic link, oldname another name.
 	Link(oldname, newname string) error
 	Symlink(target, name string) error
@@ -37,6 +40,10 @@ type FS interface {
 	ReadDir(name string) ([]fs.DirEntry, error)
 	// SyncDir makes the entries of directory name durable.
 	SyncDir(name string) error
+	// SyncFS makes everything durable that was done to the file system of the root since this FS was opened, as syncfs(2).
+	// It fails with errors.ErrUnsupported, doing nothing, where that call does not write all of it or does not tell
+	// of what it could not write. Any other error is as one of Sync, for all that was not durable before.
+	SyncFS() error
 	// OpenRoot returns an FS whose root is the directory name. The caller closes it.
 	OpenRoot(name string) (FS, error)
 	// Lock takes an exclusive advisory lock (flock) on the file name, made if missing, and fails with

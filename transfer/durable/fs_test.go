@@ -196,6 +196,55 @@ func TestOpenRootIsAnFSOfItsOwn(t *testing.T) {
 	})
 }
 
+func TestRenameTo(t *testing.T) {
+	run(t, func(t *testing.T, fsys durable.FS) {
+		must(t, durable.MkdirAll(fsys, "a/b", 0o755))
+		must(t, durable.MkdirAll(fsys, "c/full/x", 0o755))
+		mustWrite(t, fsys, "a/old", "old")
+		mustWrite(t, fsys, "a/two", "two")
+		mustWrite(t, fsys, "c/new", "new")
+		must(t, fsys.Symlink("nowhere", "c/dangling"))
+		a, err := fsys.OpenRoot("a")
+		must(t, err)
+		defer a.Close()
+		c, err := fsys.OpenRoot("c")
+		must(t, err)
+		defer c.Close()
+		for _, name := range []string{"new", "dangling", "full", "full/x"} {
+			if err := a.RenameTo("old", c, name, false); !errors.Is(err, fs.ErrExist) {
+				t.Errorf("onto %s: %v, want fs.ErrExist", name, err)
+			}
+		}
+		for _, name := range []string{"full", "full/x", "../c/new", "..", ".", "", "/x", "missing/x"} {
+			for _, replace := range []bool{true, false} {
+				if err := a.RenameTo("old", c, name, replace); err == nil {
+					t.Errorf("renamed to %q, replace %t", name, replace)
+				}
+				if err := c.RenameTo(name, a, "old", replace); err == nil {
+					t.Errorf("renamed from %q, replace %t", name, replace)
+				}
+			}
+		}
+		if err := a.RenameTo("b", c, "full", true); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("a directory onto another: %v, want fs.ErrExist", err)
+		}
+		if got := mustRead(t, a, "old") + mustRead(t, c, "new"); got != "oldnew" {
+			t.Fatalf("a refused rename changed something: %q", got)
+		}
+		must(t, a.RenameTo("old", c, "new", true))
+		must(t, a.RenameTo("two", c, "full/x/two", false))
+		must(t, c.RenameTo("full/x/two", fsys, "top", true))
+		must(t, fsys.RenameTo("top", a, "b/two", true))
+		must(t, a.RenameTo("b", c, "b", false))
+		if got := mustRead(t, fsys, "c/new") + mustRead(t, fsys, "c/b/two"); got != "oldtwo" {
+			t.Errorf("read %q", got)
+		}
+		if entries, err := a.ReadDir("."); err != nil || len(entries) != 0 {
+			t.Errorf("left: %v, %v", entries, err)
+		}
+	})
+}
+
 func TestIDOf(t *testing.T) {
 	run(t, func(t *testing.T, fsys durable.FS) {
 		mustWrite(t, fsys, "a", "1")

@@ -140,6 +140,8 @@ func TestRenameBetweenFileSystems(t *testing.T) {
 		"Rename":          fsys.Rename("f", "m/f"),
 		"RenameNoReplace": fsys.RenameNoReplace("f", "m/f"),
 		"Link":            fsys.Link("f", "m/f"),
+		"RenameTo":        fsys.RenameTo("f", fsys, "m/f", true),
+		"RenameTo new":    fsys.RenameTo("f", fsys, "m/f", false),
 	} {
 		if !errors.Is(err, syscall.EXDEV) {
 			t.Errorf("%s: %v, want EXDEV", name, err)
@@ -154,4 +156,51 @@ func fsysPath(t *testing.T, fsys durable.FS) string {
 	must(t, err)
 	defer f.Close()
 	return f.Name()
+}
+
+// A file system on a device that is smaller than it claims: writing succeeds, and the device has no space. SyncFS tells, also
+// when the file was closed long before; it tells once.
+func TestSyncFSTellsWhatWasLost(t *testing.T) {
+	small := fsysPath(t, mustMount(t, "tmpfs", "size=6m"))
+	dir := t.TempDir()
+	for _, c := range [][]string{
+		{"truncate", "-s", "64M", small + "/image"},
+		{"mkfs.ext4", "-q", "-O", "^has_journal", small + "/image"},
+		{"mount", "-o", "loop", small + "/image", dir},
+	} {
+		if out, err := exec.Command(c[0], c[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("needs %s and the right to mount: %v\n%s", c[0], err, out)
+		}
+	}
+	t.Cleanup(func() { _ = exec.Command("umount", "-l", dir).Run() })
+	fsys := mustOpenOS(t, dir)
+	must(t, fsys.Mkdir("d", 0o755))
+	sub, err := fsys.OpenRoot("d")
+	must(t, err)
+	defer sub.Close()
+	must(t, sub.SyncFS())
+	f, err := sub.OpenFile("f", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	must(t, err)
+	_, err = f.Write(make([]byte, 16<<20))
+	must(t, err)
+	must(t, f.Close())
+	if err := sub.SyncFS(); !errors.Is(err, syscall.EIO) && !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("SyncFS: %v, want EIO or ENOSPC", err)
+	}
+}
+
+// An overlay does not hand on what the file system beneath it has lost: its syncfs is not to be trusted.
+func TestSyncFSOfAnOverlay(t *testing.T) {
+	below := fsysPath(t, mustMount(t, "tmpfs", ""))
+	for _, d := range []string{"lower", "upper", "work"} {
+		must(t, os.Mkdir(below+"/"+d, 0o755))
+	}
+	fsys := mustMount(t, "overlay", "lowerdir="+below+"/lower,upperdir="+below+"/upper,workdir="+below+"/work")
+	mustWrite(t, fsys, "f", "f")
+	if err := fsys.SyncFS(); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("%v, want errors.ErrUnsupported", err)
+	}
+	tmpfs := mustMount(t, "tmpfs", "")
+	mustWrite(t, tmpfs, "f", "f")
+	must(t, tmpfs.SyncFS())
 }

@@ -3,18 +3,17 @@ package durable
 import (
 	"errors"
 	"io/fs"
-	"os"
 	"testing"
 )
 
 // linkAndUnlink is what RenameNoReplace does where the system cannot rename exclusively.
 func TestRenameNoReplaceByLinks(t *testing.T) {
-	root, err := os.OpenRoot(t.TempDir())
+	fsys, err := OpenOS(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer root.Close()
-	o := &osFS{root: root}
+	defer fsys.Close()
+	o := fsys.(*osFS)
 	for _, name := range []string{"old", "new"} {
 		if err := WriteFile(o, name, []byte(name), 0o600); err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -19,13 +20,41 @@ var (
 )
 
 // osFS is an FS over an os.Root. All its names go through the Root, or consist of one component and go
-// to the system with the descriptor of a parent that the Root opened.
+// to the system with the descriptor of the directory: the FS's own, or one that the Root opened.
 type osFS struct {
-	root *os.Root
+	root *lazyRoot
+	here here   // nil where the system has no calls with a descriptor of a directory
 	path string // for File.Name only, never to open anything
+	home home   // what FSs beneath the same outermost one have in common
 }
 
 var _ FS = (*osFS)(nil)
+
+// here does what an FS does to names of one component, each with one system call on a descriptor of the directory.
+// Such a name (see single) cannot lead out of it, and none of these follows a symbolic link.
+type here interface {
+	open(name string, flag int, perm fs.FileMode) (*os.File, error) // flag has NoFollow, or O_CREATE and O_EXCL
+	lstat(name string) (fs.FileInfo, error)
+	readlink(name string) (string, error)
+	mkdir(name string, perm fs.FileMode) error
+	remove(name string) error
+	symlink(target, name string) error
+	link(oldname, newname string) error
+	setTimes(name string, t time.Time) error
+	// The directory itself.
+	stat() (fs.FileInfo, error)
+	chmod(mode fs.FileMode) error
+	sync() error
+	close() error
+}
+
+// single tells whether name may go to o.here: one component that is not "." or "..". The system refuses a NUL.
+func (o *osFS) single(name string) bool {
+	return o.here != nil && name != "" && name != "." && name != ".." && strings.IndexByte(name, '/') < 0
+}
+
+// self tells whether name is the directory itself, for o.here.
+func (o *osFS) self(name string) bool { return o.here != nil && name == "." }
 
 // OpenOS returns the operating system's file system beneath the directory path, which is opened once: if
 // it is renamed later, the FS goes with it. The caller closes it. Open files live on after that.
@@ -41,7 +70,7 @@ func OpenOS(path string) (FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &osFS{root: root, path: path}, nil
+	return newOS(root, path)
 }
 
 // retry calls f until it is not interrupted by a signal (network and FUSE file systems do that).
@@ -62,20 +91,22 @@ func (o *osFS) openDir(name string) (*os.File, error) {
 	return o.open(name, os.O_RDONLY|openDirectory|NonBlock, 0)
 }
 
-func (o *osFS) open(name string, flag int, perm fs.FileMode) (f *os.File, err error) {
-	err = retry(func() error {
-		f, err = o.root.OpenFile(name, flag, perm)
-		return err
-	})
-	return f, err
+func (o *osFS) open(name string, flag int, perm fs.FileMode) (*os.File, error) {
+	return o.root.OpenFile(name, flag, perm)
 }
 
 func (o *osFS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
+	const fresh = os.O_CREATE | os.O_EXCL // follows no link by itself
 	var f *os.File
 	var err error
-	if flag&NoFollow != 0 {
+	switch {
+	case perm&^fs.ModePerm != 0:
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EINVAL}
+	case flag&fresh == fresh && o.single(name):
+		f, err = o.here.open(name, flag, perm)
+	case flag&NoFollow != 0:
 		f, err = o.openNoFollow(name, flag, perm)
-	} else {
+	default:
 		f, err = o.open(name, flag, perm)
 	}
 	if err != nil {
@@ -85,19 +116,26 @@ func (o *osFS) OpenFile(name string, flag int, perm fs.FileMode) (File, error) {
 }
 
 func (o *osFS) Mkdir(name string, perm fs.FileMode) error {
-	return retry(func() error { return o.root.Mkdir(name, perm) })
+	if perm&^fs.ModePerm == 0 && o.single(name) {
+		return o.here.mkdir(name, perm)
+	}
+	return o.root.Mkdir(name, perm)
 }
 
 func (o *osFS) Remove(name string) error {
-	return retry(func() error { return o.root.Remove(name) })
+	if o.single(name) {
+		return o.here.remove(name)
+	}
+	return o.root.Remove(name)
 }
 
-func (o *osFS) RemoveAll(name string) error {
-	return retry(func() error { return o.root.RemoveAll(name) })
-}
+func (o *osFS) RemoveAll(name string) error { return o.root.RemoveAll(name) }
 
 func (o *osFS) Rename(oldname, newname string) error {
-	return retry(func() error { return o.root.Rename(oldname, newname) })
+	if o.single(oldname) && o.single(newname) {
+		return o.RenameTo(oldname, o, newname, true)
+	}
+	return o.root.Rename(oldname, newname)
 }
 
 func (o *osFS) RenameNoReplace(oldname, newname string) error {
@@ -139,42 +177,62 @@ func unsupported(err error) bool {
 }
 
 func (o *osFS) Link(oldname, newname string) error {
-	return retry(func() error { return o.root.Link(oldname, newname) })
+	if o.single(oldname) && o.single(newname) {
+		return o.here.link(oldname, newname)
+	}
+	return o.root.Link(oldname, newname)
 }
 
 func (o *osFS) Symlink(target, name string) error {
-	return retry(func() error { return o.root.Symlink(target, name) })
+	if o.single(name) {
+		return o.here.symlink(target, name)
+	}
+	return o.root.Symlink(target, name)
 }
 
-func (o *osFS) Readlink(name string) (target string, err error) {
-	err = retry(func() error {
-		target, err = o.root.Readlink(name)
-		return err
-	})
-	return target, err
+func (o *osFS) Readlink(name string) (string, error) {
+	if o.single(name) {
+		return o.here.readlink(name)
+	}
+	return o.root.Readlink(name)
 }
 
-func (o *osFS) Stat(name string) (fi fs.FileInfo, err error) {
-	err = retry(func() error {
-		fi, err = o.root.Stat(name)
-		return err
-	})
-	return fi, err
+func (o *osFS) Stat(name string) (fs.FileInfo, error) {
+	switch {
+	case o.self(name):
+		return o.here.stat()
+	case o.single(name):
+		fi, err := o.here.lstat(name)
+		if err != nil || fi.Mode()&fs.ModeSymlink == 0 {
+			return fi, err
+		}
+	}
+	return o.root.Stat(name)
 }
 
-func (o *osFS) Lstat(name string) (fi fs.FileInfo, err error) {
-	err = retry(func() error {
-		fi, err = o.root.Lstat(name)
-		return err
-	})
-	return fi, err
+func (o *osFS) Lstat(name string) (fs.FileInfo, error) {
+	switch {
+	case o.self(name):
+		return o.here.stat()
+	case o.single(name):
+		return o.here.lstat(name)
+	}
+	return o.root.Lstat(name)
 }
 
 func (o *osFS) Chmod(name string, mode fs.FileMode) error {
-	return retry(func() error { return o.root.Chmod(name, mode) })
+	if o.self(name) {
+		return o.here.chmod(mode)
+	}
+	return o.root.Chmod(name, mode)
 }
 
-func (o *osFS) SetTimes(name string, t time.Time) error { return o.setTimes(name, t) }
+func (o *osFS) SetTimes(name string, t time.Time) error {
+	if o.single(name) || o.self(name) {
+		return o.here.setTimes(name, t)
+	}
+	return o.setTimes(name, t)
+}
 
 func (o *osFS) ReadDir(name string) ([]fs.DirEntry, error) {
 	f, err := o.openDir(name)
@@ -185,15 +243,24 @@ func (o *osFS) ReadDir(name string) ([]fs.DirEntry, error) {
 	return f.ReadDir(-1)
 }
 
-func (o *osFS) SyncDir(name string) error { return o.syncDir(name) }
-
-func (o *osFS) OpenRoot(name string) (FS, error) {
-	root, err := o.openRoot(name)
-	if err != nil {
-		return nil, err
+func (o *osFS) SyncDir(name string) error {
+	if o.self(name) {
+		return o.here.sync()
 	}
-	return &osFS{root: root, path: o.join(name)}, nil
+	return o.syncDir(name)
 }
+
+func (o *osFS) SyncFS() error { return o.syncFS() }
+
+func (o *osFS) RenameTo(oldname string, dst FS, newname string, replace bool) error {
+	to, ok := dst.(*osFS)
+	if !ok || !o.home.same(to.home) {
+		return &os.LinkError{Op: "rename", Old: oldname, New: newname, Err: syscall.EINVAL}
+	}
+	return o.renameTo(oldname, to, newname, replace)
+}
+
+func (o *osFS) OpenRoot(name string) (FS, error) { return o.openRoot(name) }
 
 // openRootChecked opens a directory by its name after a look whether it is one: opening a FIFO would wait.
 func (o *osFS) openRootChecked(name string) (*os.Root, error) {
@@ -227,7 +294,7 @@ func (o *osFS) Lock(name string) (unlock func() error, err error) {
 		}
 		// Who unlinked the file between open and flock made our lock a lock on nothing.
 		now, err := o.Lstat(name)
-		if err == nil && os.SameFile(fi, now) {
+		if err == nil && SameFile(fi, now) {
 			return func() error {
 				err := unlockFile(f)
 				return errors.Join(err, f.Close())
@@ -243,7 +310,13 @@ func (o *osFS) Lock(name string) (unlock func() error, err error) {
 
 func (o *osFS) Space() (free, total int64, err error) { return o.space() }
 
-func (o *osFS) Close() error { return o.root.Close() }
+func (o *osFS) Close() error {
+	err := o.root.Close()
+	if o.here != nil {
+		err = errors.Join(err, o.here.close())
+	}
+	return err
+}
 
 // osFile is a File of the operating system.
 type osFile struct {

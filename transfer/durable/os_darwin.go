@@ -1,6 +1,7 @@
 package durable
 
 import (
+	"errors"
 	"os"
 	"syscall"
 	"time"
@@ -8,14 +9,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// renameExclusive is renameatx_np(2) with RENAME_EXCL; ENOTSUP where the file system does not know it.
-func (o *osFS) renameExclusive(oldname, newname string) error {
-	return o.renameAt("renameatx_np", oldname, newname, func(oldfd int, oldbase string, newfd int, newbase string) error {
-		return unix.RenameatxNp(oldfd, oldbase, newfd, newbase, unix.RENAME_EXCL)
-	})
+// renameNew is renameatx_np(2) with RENAME_EXCL; ENOTSUP where the file system does not know it.
+func renameNew(oldfd int, oldbase string, newfd int, newbase string) error {
+	return unix.RenameatxNp(oldfd, oldbase, newfd, newbase, unix.RENAME_EXCL)
 }
 
-func (o *osFS) openRoot(name string) (*os.Root, error) { return o.openRootChecked(name) }
+// There are no Roots of descriptors here.
+func (d *dirFD) asRoot() (*os.Root, error) { return nil, errors.ErrUnsupported }
+func (d *dirFD) hasRoot() bool             { return false }
+
+// syncFD is F_FULLFSYNC, the only call that reaches the medium, or fsync where the file system does not know it.
+func syncFD(fd int) error {
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_FULLFSYNC, 0)
+	if unsupported(err) {
+		err = unix.Fsync(fd)
+	}
+	return err
+}
+
+func (o *osFS) syncFS() error { return errors.ErrUnsupported }
 
 // setFileTimes has microseconds only: futimes(2).
 func setFileTimes(f *os.File, t time.Time) error {
@@ -51,4 +63,8 @@ func blockUnit(st *unix.Statfs_t) uint64 { return uint64(st.Bsize) }
 
 func changeTime(st *syscall.Stat_t) (sec, nsec int64) {
 	return st.Ctimespec.Sec, st.Ctimespec.Nsec
+}
+
+func modTime(st *syscall.Stat_t) (sec, nsec int64) {
+	return st.Mtimespec.Sec, st.Mtimespec.Nsec
 }

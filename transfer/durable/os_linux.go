@@ -1,6 +1,8 @@
 package durable
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"syscall"
@@ -10,30 +12,74 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// renameExclusive is renameat2(2) with RENAME_NOREPLACE; EINVAL where the file system does not know it.
-func (o *osFS) renameExclusive(oldname, newname string) error {
-	return o.renameAt("renameat2", oldname, newname, func(oldfd int, oldbase string, newfd int, newbase string) error {
-		return unix.Renameat2(oldfd, oldbase, newfd, newbase, unix.RENAME_NOREPLACE)
-	})
+// renameNew is renameat2(2) with RENAME_NOREPLACE; EINVAL where the file system does not know it.
+func renameNew(oldfd int, oldbase string, newfd int, newbase string) error {
+	return unix.Renameat2(oldfd, oldbase, newfd, newbase, unix.RENAME_NOREPLACE)
 }
 
-// openRoot opens name as a directory or not at all, and makes a Root of that very handle: os.Root.OpenRoot
-// would wait if name were swapped with a FIFO. Without /proc the name is looked at first instead.
-func (o *osFS) openRoot(name string) (*os.Root, error) {
-	d, err := o.openDir(name)
+// asRoot makes a Root of the very directory.
+func (d *dirFD) asRoot() (*os.Root, error) {
+	fd, err := d.use()
 	if err != nil {
 		return nil, err
 	}
-	defer d.Close()
-	var root *os.Root
-	err = control(d, func(fd int) error {
-		root, err = os.OpenRoot("/proc/self/fd/" + strconv.Itoa(fd))
+	defer d.done()
+	return os.OpenRoot("/proc/self/fd/" + strconv.Itoa(fd))
+}
+
+// hasRoot tells whether asRoot works: it does not where /proc is missing.
+func (d *dirFD) hasRoot() bool {
+	r, err := d.asRoot()
+	if err != nil {
+		return false
+	}
+	defer r.Close()
+	return d.isRoot(r, ".") == nil
+}
+
+func syncFD(fd int) error { return unix.Fsync(fd) }
+
+// syncFS is syncfs(2). Since Linux 5.8 it tells, once to each descriptor, that something written back since it was opened
+// was lost. The descriptor is that of the FS, so it is older than all that was done through it.
+func (o *osFS) syncFS() error {
+	return o.fd().do("syncfs", o.path, func(fd int) error {
+		var st unix.Statfs_t
+		if err := unix.Fstatfs(fd, &st); err != nil {
+			return err
+		}
+		if !syncsAll(uint32(st.Type)) || !kernelAtLeast(5, 8) {
+			return errors.ErrUnsupported
+		}
+		err := unix.Syncfs(fd)
+		if err == unix.ENOSYS || err == unix.EPERM { // a sandbox forbids the call
+			return errors.ErrUnsupported
+		}
 		return err
 	})
-	if err != nil {
-		return o.openRootChecked(name)
+}
+
+// syncsAll tells whether syncfs of this type of file system leaves all of it on its device, as fsync of each file does. The
+// others are FUSE, whose server is not asked, network file systems, whose server is not asked for all, and overlayfs, which
+// does not hand on what its upper file system has lost.
+func syncsAll(kind uint32) bool {
+	switch kind {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC,
+		unix.TMPFS_MAGIC, unix.RAMFS_MAGIC:
+		return true
 	}
-	return root, nil
+	return false
+}
+
+func kernelAtLeast(major, minor int) bool {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return false
+	}
+	var a, b int
+	if n, _ := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &a, &b); n != 2 {
+		return false
+	}
+	return a > major || a == major && b >= minor
 }
 
 // setFileTimes is futimens(3): utimensat(2) with a descriptor and no name.
@@ -70,3 +116,5 @@ func blockUnit(st *unix.Statfs_t) uint64 {
 }
 
 func changeTime(st *syscall.Stat_t) (sec, nsec int64) { return int64(st.Ctim.Sec), int64(st.Ctim.Nsec) }
+
+func modTime(st *syscall.Stat_t) (sec, nsec int64) { return int64(st.Mtim.Sec), int64(st.Mtim.Nsec) }

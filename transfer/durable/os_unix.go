@@ -8,6 +8,7 @@ import (
 	"math"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -34,34 +35,116 @@ func splitLast(op, name string) (dir, base string, err error) {
 	return dir, base, nil
 }
 
+// home is what FSs beneath the same outermost one have in common.
+type home struct{ *shared }
+
+type shared struct {
+	// proc tells whether the system makes a Root of a descriptor.
+	proc func() bool
+}
+
+func (h home) same(other home) bool { return h.shared == other.shared }
+
+// newOS makes the outermost FS of root, and closes root where that fails.
+func newOS(root *os.Root, path string) (FS, error) {
+	o := &osFS{root: &lazyRoot{root: root}, path: path}
+	f, err := o.openDir(".")
+	if err == nil {
+		var d *dirFD
+		if d, err = dirFDOf(f, path); err == nil {
+			o.here = d
+			o.home = home{&shared{proc: sync.OnceValue(d.hasRoot)}}
+		}
+		f.Close()
+	}
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	return o, nil
+}
+
+func (o *osFS) fd() *dirFD { return o.here.(*dirFD) }
+
+// openRoot opens name as a directory or not at all: os.Root.OpenRoot would wait if it were swapped with a FIFO. Its Root is
+// one of that very descriptor, made when it is needed, or is made now by the name.
+func (o *osFS) openRoot(name string) (FS, error) {
+	d, err := o.openHere(name)
+	if err != nil {
+		return nil, err
+	}
+	root := &lazyRoot{open: d.asRoot}
+	if !o.home.proc() {
+		if root.root, err = o.openRootChecked(name); err == nil {
+			err = d.isRoot(root.root, name)
+		}
+		if err != nil {
+			_ = root.Close()
+			_ = d.close()
+			return nil, err
+		}
+	}
+	return &osFS{root: root, here: d, path: o.join(name), home: o.home}, nil
+}
+
+// openHere opens directory name, following links within the root.
+func (o *osFS) openHere(name string) (*dirFD, error) {
+	if o.single(name) || o.self(name) {
+		d, err := o.fd().openDir(name)
+		if err == nil || !errors.Is(err, syscall.ELOOP) && !errors.Is(err, syscall.ENOTDIR) {
+			return d, err
+		}
+	}
+	f, err := o.openDir(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return dirFDOf(f, o.join(name))
+}
+
+// isRoot checks that r is the directory of d.
+func (d *dirFD) isRoot(r *os.Root, name string) error {
+	a, err := r.Stat(".")
+	if err != nil {
+		return err
+	}
+	b, err := d.stat()
+	if err == nil && !SameFile(a, b) {
+		err = &fs.PathError{Op: "open", Path: name, Err: errChanged}
+	}
+	return err
+}
+
 // withParent calls f with the descriptor of name's directory, opened inside the root, and the last component.
 func (o *osFS) withParent(op, name string, f func(dirfd int, base string) error) error {
 	dir, base, err := splitLast(op, name)
 	if err != nil {
 		return err
 	}
+	if dir == "." && o.here != nil {
+		fd, err := o.fd().use()
+		if err == nil {
+			defer o.fd().done()
+			err = retry(func() error { return f(fd, base) })
+		}
+		return asPathError(op, name, err)
+	}
 	d, err := o.openDir(dir)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	err = control(d, func(fd int) error { return f(fd, base) })
-	if e, ok := err.(syscall.Errno); ok {
-		return &fs.PathError{Op: op, Path: name, Err: e}
-	}
-	return err
+	return asPathError(op, name, control(d, func(fd int) error { return f(fd, base) }))
 }
 
-// renameAt calls f with the descriptors of the directories of both names, and their last components.
-func (o *osFS) renameAt(op, oldname, newname string, f func(oldfd int, oldbase string, newfd int, newbase string) error) error {
-	return o.withParent(op, oldname, func(oldfd int, oldbase string) error {
-		return o.withParent(op, newname, func(newfd int, newbase string) error {
-			if err := f(oldfd, oldbase, newfd, newbase); err != nil {
-				return &os.LinkError{Op: op, Old: oldname, New: newname, Err: err}
-			}
-			return nil
-		})
-	})
+// asPathError wraps what the system itself has answered.
+func asPathError(op, name string, err error) error {
+	_, ok := err.(syscall.Errno)
+	if ok || err == fs.ErrClosed {
+		return &fs.PathError{Op: op, Path: name, Err: err}
+	}
+	return err
 }
 
 // control calls f with the descriptor of file, which stays open meanwhile, again while it is interrupted.
@@ -81,22 +164,24 @@ func control(file *os.File, f func(fd int) error) error {
 }
 
 func (o *osFS) openNoFollow(name string, flag int, perm fs.FileMode) (*os.File, error) {
-	if perm&0o777 != perm {
-		return nil, &fs.PathError{Op: "openat", Path: name, Err: syscall.EINVAL}
-	}
 	if name == "." {
 		return o.open(name, flag, perm)
 	}
 	var f *os.File
-	err := o.withParent("openat", name, func(dirfd int, base string) error {
-		fd, err := unix.Openat(dirfd, base, flag|unix.O_NOFOLLOW|unix.O_CLOEXEC, uint32(perm))
-		if err == nil {
-			f = os.NewFile(uintptr(fd), o.join(name))
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
+	var err error
+	if o.single(name) {
+		f, err = o.here.open(name, flag, perm)
+	} else {
+		err = o.withParent("openat", name, func(dirfd int, base string) error {
+			fd, err := unix.Openat(dirfd, base, flag|unix.O_NOFOLLOW|unix.O_CLOEXEC, uint32(perm))
+			if err == nil {
+				f = os.NewFile(uintptr(fd), o.join(name))
+			}
+			return err
+		})
+	}
+	if err != nil || flag&(os.O_WRONLY|os.O_RDWR) != 0 { // no directory is opened for writing
+		return f, err
 	}
 	fi, err := f.Stat()
 	if err != nil {
@@ -112,7 +197,7 @@ func (o *osFS) openNoFollow(name string, flag int, perm fs.FileMode) (*os.File, 
 	if err != nil {
 		return nil, err
 	}
-	if now, err := d.Stat(); err != nil || !os.SameFile(fi, now) {
+	if now, err := d.Stat(); err != nil || !SameFile(fi, now) {
 		d.Close()
 		return nil, errors.Join(err, &fs.PathError{Op: "openat", Path: name, Err: errChanged})
 	}
@@ -123,14 +208,6 @@ func (o *osFS) setTimes(name string, t time.Time) error {
 	ts, err := timespecs(t)
 	if err != nil {
 		return &fs.PathError{Op: "utimensat", Path: name, Err: err}
-	}
-	if name == "." {
-		d, err := o.openDir(name)
-		if err != nil {
-			return err
-		}
-		defer d.Close()
-		return setFileTimes(d, t)
 	}
 	return o.withParent("utimensat", name, func(dirfd int, base string) error {
 		return unix.UtimesNanoAt(dirfd, base, ts, unix.AT_SYMLINK_NOFOLLOW)
@@ -145,18 +222,13 @@ func timespecs(t time.Time) ([]unix.Timespec, error) {
 	return []unix.Timespec{ts, ts}, nil
 }
 
-// syncDir is fsync of the directory. EINVAL is what file systems answer that have nothing to sync for a
-// directory (fsync(2): "fd is bound to a special file which does not support synchronization").
 func (o *osFS) syncDir(name string) error {
-	d, err := o.openDir(name)
+	d, err := o.openHere(name)
 	if err != nil {
 		return err
 	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) {
-		return err
-	}
-	return nil
+	defer d.close()
+	return d.sync()
 }
 
 func lockFile(f *os.File) error {
@@ -172,19 +244,11 @@ func unlockFile(f *os.File) error {
 }
 
 func (o *osFS) space() (free, total int64, err error) {
-	d, err := o.openDir(".")
-	if err != nil {
-		return 0, 0, err
-	}
-	defer d.Close()
-	err = control(d, func(fd int) error {
+	err = o.fd().do("statfs", o.path, func(fd int) error {
 		free, total, err = statfs(fd)
 		return err
 	})
-	if err != nil {
-		return 0, 0, &fs.PathError{Op: "statfs", Path: o.path, Err: err}
-	}
-	return free, total, nil
+	return free, total, err
 }
 
 func fileSpace(f *os.File) (free int64, err error) {

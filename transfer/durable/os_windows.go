@@ -22,10 +22,43 @@ const (
 	openDirectory = 0
 )
 
+// home is where an FS is beneath the outermost one.
+type home struct {
+	top    *osFS
+	prefix string // of its names
+}
+
+func (h home) same(other home) bool { return h.top == other.top }
+
+func newOS(root *os.Root, path string) (FS, error) {
+	o := &osFS{root: &lazyRoot{root: root}, path: path}
+	o.home.top = o
+	return o, nil
+}
+
+func (o *osFS) openRoot(name string) (FS, error) {
+	root, err := o.openRootChecked(name)
+	if err != nil {
+		return nil, err
+	}
+	h := home{o.home.top, o.home.prefix + name + "/"}
+	return &osFS{root: &lazyRoot{root: root}, path: o.join(name), home: h}, nil
+}
+
 // renameExclusive is not to be had beneath a Root: link and unlink serve.
 func (o *osFS) renameExclusive(_, _ string) error { return errors.ErrUnsupported }
 
-func (o *osFS) openRoot(name string) (*os.Root, error) { return o.openRootChecked(name) }
+// renameTo goes by the names that both files have from the outermost Root.
+func (o *osFS) renameTo(oldname string, dst *osFS, newname string, replace bool) error {
+	top := o.home.top
+	oldname, newname = o.home.prefix+oldname, dst.home.prefix+newname
+	if replace {
+		return top.Rename(oldname, newname)
+	}
+	return top.RenameNoReplace(oldname, newname)
+}
+
+func (o *osFS) syncFS() error { return errors.ErrUnsupported }
 
 // openNoFollow opens name if it is what a look before said, and not a link.
 func (o *osFS) openNoFollow(name string, flag int, perm fs.FileMode) (*os.File, error) {
@@ -53,7 +86,7 @@ func (o *osFS) openNoFollow(name string, flag int, perm fs.FileMode) (*os.File, 
 		return nil, err
 	}
 	now, err := f.Stat()
-	if err == nil && !os.SameFile(before, now) {
+	if err == nil && !SameFile(before, now) {
 		err = &fs.PathError{Op: "openat", Path: name, Err: errChanged}
 	}
 	if err == nil && truncate {
@@ -109,7 +142,7 @@ func unlockFile(f *os.File) error {
 	})
 }
 
-func (o *osFS) space() (free, total int64, err error) { return diskSpace(o.root.Name()) }
+func (o *osFS) space() (free, total int64, err error) { return diskSpace(o.path) }
 
 func fileSpace(f *os.File) (int64, error) {
 	free, _, err := diskSpace(filepath.Dir(f.Name()))

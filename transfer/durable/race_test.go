@@ -29,6 +29,7 @@ func TestDirectorySwappedWithALinkToOutside(t *testing.T) {
 	must(t, fsys.Mkdir("d", 0o755))
 	mustWrite(t, fsys, "d/secret", "inside")
 	mustWrite(t, fsys, "file", "file")
+	mustWrite(t, fsys, "other", "other")
 	must(t, fsys.Symlink(c.outside, "link"))
 
 	var swaps, hits atomic.Int64
@@ -58,6 +59,19 @@ func TestDirectorySwappedWithALinkToOutside(t *testing.T) {
 			func() error { return fsys.SetTimes("d/secret", time.Unix(1, 0)) },
 			func() error { return fsys.RenameNoReplace("file", "d/file") },
 			func() error { return fsys.RenameNoReplace("d/file", "file") },
+			func() error {
+				sub, err := fsys.OpenRoot("d")
+				if err != nil {
+					return err
+				}
+				defer sub.Close()
+				if err := fsys.RenameTo("other", sub, "moved", i%2 == 0); err != nil {
+					return err
+				}
+				return sub.RenameTo("moved", fsys, "other", i%2 == 0)
+			},
+			func() error { return fsys.RenameTo("other", fsys, "d/other", true) },
+			func() error { return fsys.RenameTo("d/other", fsys, "other", false) },
 			func() error { return fsys.Link("file", "d/linked") },
 			func() error { return fsys.Remove("d/linked") },
 			func() error {

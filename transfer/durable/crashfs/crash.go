@@ -36,7 +36,7 @@ func (f *FS) Kill() *FS {
 	}
 	old.faults.dead = ErrCrashed
 	d := newDisk(old.seed + 1)
-	d.root, d.total = old.root, old.total
+	d.root, d.total, d.noSyncFS = old.root, old.total, old.noSyncFS
 	d.lastID, d.freeIDs = old.lastID, old.freeIDs
 	d.seq, d.changes, d.dirMoves = old.seq, old.changes, old.dirMoves
 	seen := map[*inode]bool{}
@@ -69,7 +69,7 @@ func (d *disk) image(seed uint64) *FS {
 		made:    map[*inode]*inode{},
 		ids:     map[uint64]bool{},
 	}
-	im.to.total, im.to.lastID = d.total, d.lastID
+	im.to.total, im.to.lastID, im.to.noSyncFS = d.total, d.lastID, d.noSyncFS
 	im.choose(d.changes)
 	im.to.root = im.copy(d.root)
 	im.to.root.nlink = 1

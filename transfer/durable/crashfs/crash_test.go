@@ -493,3 +493,69 @@ func TestSameSeedSameCrash(t *testing.T) {
 		t.Errorf("%s\n%s", a, b)
 	}
 }
+
+func TestSyncFSMakesEverythingDurable(t *testing.T) {
+	f := New(1)
+	must(t, f.Mkdir("d", 0o755))
+	must(t, f.Mkdir("e", 0o755))
+	put(t, f, "d/f", newData)
+	must(t, f.Symlink("d", "l"))
+	put(t, f, "gone", "x")
+	must(t, f.Remove("gone"))
+	must(t, f.Rename("d/f", "e/f"))
+	must(t, f.Chmod("e", 0o700))
+	sub, err := f.OpenRoot("e")
+	must(t, err)
+	must(t, sub.SyncFS())
+	got := outcomes(t, f, func(f *FS) string {
+		fi, err := f.Stat("e")
+		must(t, err)
+		return fmt.Sprint(holds(t, f, "e/f"), " ", holds(t, f, "d/f"), " ", holds(t, f, "gone"), " ", fi.Mode())
+	})
+	wantExactly(t, got, newFile+" none none drwx------")
+}
+
+// A SyncFS that failed may have lost any file, or a part of it; a second one succeeds all the same.
+func TestFailedSyncFSLosesSome(t *testing.T) {
+	got := map[string]int{}
+	for seed := range uint64(seeds) {
+		f := New(seed)
+		put(t, f, "f", newData)
+		f.FailAt(1, syscall.EIO)
+		if err := f.SyncFS(); !errors.Is(err, syscall.EIO) {
+			t.Fatal(err)
+		}
+		must(t, f.SyncFS())
+		if got := holds(t, f, "f"); got != newFile {
+			t.Fatalf("the cache shows %s", got)
+		}
+		got[holds(t, f.Crash(), "f")]++
+	}
+	wantExactly(t, got, newFile, "zeros", "torn")
+	f := New(1)
+	f.SetSyncFS(false)
+	for _, f := range []*FS{f, f.Image(1), f.Kill()} {
+		if err := f.SyncFS(); err == nil {
+			t.Error("SyncFS works")
+		}
+	}
+}
+
+// A rename between two directories may leave both names, through whichever views of the disk it was done.
+func TestRenameToOfAnotherView(t *testing.T) {
+	f := New(1)
+	must(t, f.Mkdir("a", 0o755))
+	must(t, f.Mkdir("b", 0o755))
+	putSynced(t, f, "a/f", newData)
+	must(t, f.SyncFS())
+	a, err := f.OpenRoot("a")
+	must(t, err)
+	b, err := f.OpenRoot("b")
+	must(t, err)
+	must(t, a.RenameTo("f", b, "g", false))
+	got := outcomes(t, f, func(f *FS) string { return holds(t, f, "a/f") + " " + holds(t, f, "b/g") })
+	wantExactly(t, got, newFile+" none", "none "+newFile, newFile+" "+newFile)
+	if err := New(1).RenameTo("x", New(1), "y", true); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("onto another disk: %v", err)
+	}
+}

@@ -1,6 +1,8 @@
 package crashfs
 
 import (
+	"cmp"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -15,10 +17,11 @@ type disk struct {
 	faults faults
 	images uint64 // how many crashes were imagined
 
-	root  *inode
-	total int64 // bytes
-	used  int64 // pages
-	locks map[*inode]bool
+	root     *inode
+	total    int64 // bytes
+	used     int64 // pages
+	locks    map[*inode]bool
+	noSyncFS bool
 
 	lastID  uint64
 	freeIDs []uint64 // given out again, as file systems do
@@ -144,4 +147,41 @@ func (d *disk) compact() {
 	}
 	clear(d.changes[len(kept):])
 	d.changes = kept
+}
+
+// inodes returns all that have a name, in the order of their numbers.
+func (d *disk) inodes() []*inode {
+	seen := map[*inode]bool{}
+	d.root.walk(func(n *inode) { seen[n] = true })
+	return slices.SortedFunc(maps.Keys(seen), func(a, b *inode) int { return cmp.Compare(a.id, b.id) })
+}
+
+// syncAll makes the volatile image the durable one.
+func (d *disk) syncAll() {
+	for _, c := range d.changes {
+		c.commit()
+	}
+	for _, n := range d.inodes() {
+		if n.kind == 0 {
+			n.syncData()
+		}
+		n.pending = nil
+		n.disk = n.now
+	}
+	d.compact()
+}
+
+// failSyncAll is what a failed syncfs leaves: what it had written before, what it could not write, and the rest.
+func (d *disk) failSyncAll() {
+	for _, n := range d.inodes() {
+		if n.kind != 0 {
+			continue
+		}
+		switch d.rng.IntN(3) {
+		case 0:
+			n.syncData()
+		case 1:
+			d.failSync(n)
+		}
+	}
 }

@@ -31,7 +31,9 @@ var steps = []struct {
 	{"rename-no-replace", func(f *FS) error { return f.RenameNoReplace("g", "h") }},
 	{"remove", func(f *FS) error { return f.Remove("m") }},
 	{"chmod", func(f *FS) error { return f.Chmod("f", 0o600) }},
+	{"rename-to", func(f *FS) error { return f.RenameTo("h", f, "i", true) }},
 	{"syncdir", func(f *FS) error { return f.SyncDir(".") }},
+	{"syncfs", func(f *FS) error { return f.SyncFS() }},
 	{"openroot", func(f *FS) error { _, err := f.OpenRoot("d"); return err }},
 }
 

@@ -215,7 +215,7 @@ func (f *FS) Link(oldname, newname string) error {
 }
 
 func (f *FS) link(oldname, newname string) error {
-	from, to, err := f.both(oldname, newname)
+	from, to, err := f.both(oldname, f, newname)
 	switch {
 	case err != nil:
 		return err
@@ -234,7 +234,7 @@ func (f *FS) Rename(oldname, newname string) error {
 	err := f.begin("rename", oldname, fmt.Sprintf(" to %q", newname))
 	defer f.d.mu.Unlock()
 	if err == nil {
-		err = f.rename(oldname, newname, false)
+		err = f.rename(oldname, f, newname, false)
 	}
 	return linkError("rename", oldname, newname, err)
 }
@@ -244,13 +244,34 @@ func (f *FS) RenameNoReplace(oldname, newname string) error {
 	err := f.begin("rename-no-replace", oldname, fmt.Sprintf(" to %q", newname))
 	defer f.d.mu.Unlock()
 	if err == nil {
-		err = f.rename(oldname, newname, true)
+		err = f.rename(oldname, f, newname, true)
 	}
 	return linkError("rename-no-replace", oldname, newname, err)
 }
 
-func (f *FS) rename(oldname, newname string, exclusive bool) error {
-	from, to, err := f.both(oldname, newname)
+// RenameTo implements durable.FS. To the hooks and traces it is a rename, or a rename-no-replace.
+func (f *FS) RenameTo(oldname string, dst durable.FS, newname string, replace bool) error {
+	op := "rename"
+	if !replace {
+		op = "rename-no-replace"
+	}
+	to, ok := dst.(*FS)
+	if !ok || to.d != f.d {
+		return linkError(op, oldname, newname, syscall.EINVAL)
+	}
+	err := f.begin(op, oldname, fmt.Sprintf(" to %q", to.prefix+newname))
+	defer f.d.mu.Unlock()
+	if err == nil && to.closed {
+		err = fs.ErrClosed
+	}
+	if err == nil {
+		err = f.rename(oldname, to, newname, !replace)
+	}
+	return linkError(op, oldname, newname, err)
+}
+
+func (f *FS) rename(oldname string, dst *FS, newname string, exclusive bool) error {
+	from, to, err := f.both(oldname, dst, newname)
 	switch {
 	case err != nil:
 		return err
@@ -397,6 +418,30 @@ func (f *FS) SyncDir(name string) error {
 	}
 	f.d.syncDir(p.ino)
 	return nil
+}
+
+// SyncFS implements durable.FS. One that fails loses of each file what was dirty, or writes it, or leaves it dirty.
+func (f *FS) SyncFS() error {
+	err := f.begin("syncfs", ".", "")
+	defer f.d.mu.Unlock()
+	switch {
+	case err != nil:
+		if f.d.faults.dead == nil && !f.closed {
+			f.d.failSyncAll()
+		}
+	case f.d.noSyncFS:
+		err = errors.ErrUnsupported
+	default:
+		f.d.syncAll()
+	}
+	return pathError("syncfs", ".", err)
+}
+
+// SetSyncFS says whether SyncFS works, or is errors.ErrUnsupported. It works in a new file system.
+func (f *FS) SetSyncFS(works bool) {
+	f.d.mu.Lock()
+	defer f.d.mu.Unlock()
+	f.d.noSyncFS = !works
 }
 
 // OpenRoot implements durable.FS.

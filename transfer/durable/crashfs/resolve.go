@@ -112,12 +112,12 @@ func (f *FS) vacant(name string) (place, error) {
 	return p, err
 }
 
-// both resolves two names, of which the first must be there.
-func (f *FS) both(oldname, newname string) (from, to place, err error) {
+// both resolves two names, the second one in dst. The first must be there.
+func (f *FS) both(oldname string, dst *FS, newname string) (from, to place, err error) {
 	if from, err = f.resolve(oldname, false); err != nil {
 		return from, to, err
 	}
-	if to, err = f.resolve(newname, false); err != nil {
+	if to, err = dst.resolve(newname, false); err != nil {
 		return from, to, err
 	}
 	if from.ino == nil {
