@@ -15,6 +15,8 @@
 // out of it. All others go through the Root.
 //
 // On Linux all of it is had, SyncFS on its own file systems only. On macOS fdatasync is F_FULLFSYNC and there is no dropping of cached
-// pages and no SyncFS. On Windows directories cannot be synced (SyncDir checks that the directory is there; NTFS keeps
-// the order of its metadata in its log), times are set through the link, and IDOf knows no inode.
+// pages and no SyncFS; extended attributes have no namespaces there and show as "user.NAME", parts of files are not cloned, and
+// no holes are made in them later. On Windows directories cannot be synced (SyncDir checks that the directory
+// is there; NTFS keeps the order of its metadata in its log), times are set through the link, IDOf knows no
+// inode, and there are no owners, extended attributes or holes.
 package durable

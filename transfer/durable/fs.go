@@ -53,6 +53,13 @@ type FS interface {
 	// are math.MaxInt64 where the file system does not tell.
 	Space() (free, total int64, err error)
 	Close() error
+	// Lchown sets the owner of name, of a symbolic link that of the link; -1 leaves a number as it is.
+	Lchown(name string, uid, gid int) error
+	// LXAttrs is File.XAttrs of name, LSetXAttr and LRemoveXAttr are SetXAttr and RemoveXAttr: of a symbolic link
+	// in the last component they mean the link, which has no attributes of users.
+	LXAttrs(name string) ([]XAttr, error)
+	LSetXAttr(name, attr string, value []byte) error
+	LRemoveXAttr(name, attr string) error
 }
 
 // File is an open file or directory of an FS.
@@ -81,6 +88,30 @@ type File interface {
 	// DropCache asks the system to forget cached pages so that the next read comes from the device.
 	// It must be synced before; a no-op where the system has no such call.
 	DropCache() error
+	// Chown sets the owner; -1 leaves a number as it is. The system takes setuid and setgid of a file away with it.
+	Chown(uid, gid int) error
+	// XAttrs returns all extended attributes that the process may see, sorted by name. More than MaxXAttrs of them, or
+	// than MaxXAttrBytes, are ErrXAttrs. The error is errors.ErrUnsupported where there are none to be had.
+	XAttrs() ([]XAttr, error)
+	// SetXAttr sets the attribute name, with its namespace ("user.x"); errors.ErrUnsupported where it cannot be kept.
+	SetXAttr(name string, value []byte) error
+	// RemoveXAttr removes the attribute name; one that is not there is ErrNoXAttr.
+	RemoveXAttr(name string) error
+	// CloneRange makes n bytes of dst from dstOff on the same as those of the file from srcOff on, without copying them
+	// (FICLONERANGE). It fails, with nothing changed, where the file system cannot, dst is on another one, or the
+	// numbers are not multiples of its blocks (but at the end of the file): then CopyRange serves.
+	CloneRange(dst File, srcOff, dstOff, n int64) error
+	// CopyRange copies n bytes of the file from srcOff on to dst at dstOff, within the kernel where it can. Ranges of
+	// one file must not overlap. io.ErrUnexpectedEOF where the file ends before. Holes become zeros.
+	CopyRange(dst File, srcOff, dstOff, n int64) error
+	// NextData returns where the next data begins at or after off, NextHole where the next hole does; the end of the
+	// file, or off behind it, where none does. Without support of the file system all is data. Both move the
+	// position of Read and Write.
+	NextData(off int64) (int64, error)
+	NextHole(off int64) (int64, error)
+	// PunchHole makes n bytes from off on zeros and gives their space back; the size stays. errors.ErrUnsupported where
+	// the file system has no holes.
+	PunchHole(off, n int64) error
 }
 
 // ID is what tells one file from another while both exist, and a changed file from an unchanged one.

@@ -54,6 +54,10 @@ var methods = []struct {
 		}
 		return err
 	}},
+	{"Lchown", false, func(f durable.FS, n string) error { return f.Lchown(n, os.Getuid(), os.Getgid()) }},
+	{"LXAttrs", false, func(f durable.FS, n string) error { _, err := f.LXAttrs(n); return err }},
+	{"LSetXAttr", false, func(f durable.FS, n string) error { return f.LSetXAttr(n, "user.x", []byte("x")) }},
+	{"LRemoveXAttr", false, func(f durable.FS, n string) error { return f.LRemoveXAttr(n, "user.x") }},
 }
 
 func closing[C interface{ Close() error }](c C, err error) error {

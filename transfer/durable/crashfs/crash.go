@@ -166,6 +166,13 @@ func (im *imager) attrs(n *inode) attrs {
 	if im.rng.IntN(2) == 0 {
 		a.mtime = n.now.mtime
 	}
+	if a.uid == n.now.uid && a.gid == n.now.gid && len(a.xattrs)+len(n.now.xattrs) == 0 {
+		return a // the rest of the crash stays what it was for this seed
+	}
+	if im.rng.IntN(2) == 0 {
+		a.uid, a.gid = n.now.uid, n.now.gid
+	}
+	a.xattrs = mixXAttrs(a.xattrs, n.now.xattrs, func() bool { return im.rng.IntN(2) == 0 })
 	return a
 }
 

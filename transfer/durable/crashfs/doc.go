@@ -8,7 +8,7 @@
 //   - Data written and not synced is there, or is not, page by page or sector by sector (4096 and 512 bytes);
 //     what is not there is the old content, or zeros where there was none or it had been truncated away.
 //     The size is the old one, the new one, or between.
-//   - Mode and times are the old or the new ones until Sync (not SyncData) of the file.
+//   - Mode, times, owner and each extended attribute are the old or the new ones until Sync (not SyncData) of the file.
 //   - A name made, removed, renamed or linked is as before or as after until SyncDir of its directory; Sync
 //     of the file does not do it. What happens to the names of one directory is independent of another's.
 //     A rename within a directory is atomic. A rename between two may leave both names, never none: no
@@ -20,5 +20,6 @@
 //
 // [FS.Kill] returns what a process finds that was killed and started again: the volatile image, no locks.
 // [FS.FailAt] and its kin make the k-th operation fail. Nothing here blocks, so it works in a synctest bubble.
-// Permission bits are kept and not enforced. Package durable's tests run over both this and the real one.
+// Permission bits and owners are kept and not enforced; ACLs are attributes as any other, and do nothing to the mode.
+// A page that was never written, or was punched, is a hole. Package durable's tests run over both this and the real one.
 package crashfs

@@ -314,6 +314,7 @@ type info struct {
 	name  string
 	attrs attrs
 	size  int64
+	used  int64 // pages
 	id    durable.ID
 }
 
@@ -321,6 +322,9 @@ func (n *inode) info(name string) fs.FileInfo {
 	i := info{name: name, attrs: n.now, size: n.size, id: durable.ID{Dev: 1, Inode: n.id, CTime: n.ctime.UnixNano()}}
 	if n.kind == fs.ModeSymlink {
 		i.size = int64(len(n.target))
+	}
+	if n.kind == 0 {
+		i.used = n.used()
 	}
 	return i
 }
@@ -331,6 +335,10 @@ func (i info) Mode() fs.FileMode  { return i.attrs.mode }
 func (i info) ModTime() time.Time { return i.attrs.mtime }
 func (i info) IsDir() bool        { return i.attrs.mode.IsDir() }
 func (i info) Sys() any           { return i.id }
+
+// Owner and Blocks are what durable.OwnerOf and durable.Blocks ask for.
+func (i info) Owner() (uid, gid uint32) { return i.attrs.uid, i.attrs.gid }
+func (i info) Blocks() int64            { return i.used * (pageSize / 512) }
 
 // list is the directory as it is now, sorted backwards: nobody may rely on an order.
 func (n *inode) list() []fs.DirEntry {

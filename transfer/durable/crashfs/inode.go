@@ -19,8 +19,10 @@ type page struct {
 
 // attrs is the part of an inode that Sync makes durable and SyncData does not.
 type attrs struct {
-	mode  fs.FileMode
-	mtime time.Time
+	mode     fs.FileMode
+	mtime    time.Time
+	uid, gid uint32
+	xattrs   map[string]string // never changed, but replaced
 }
 
 // inode is a file, directory, link or FIFO: both images of it.
