@@ -30,7 +30,8 @@ func (a *app) inviteCommand() *cobra.Command {
 with or without a running daemon.
 
 RIGHTS is a comma list of get put list stat mkdir delete rename, or one of: all (default), append (new names only, nothing is
-replaced or removed), write-only (append, and nothing can be read or listed).`,
+replaced or removed), write-only (append, and nothing can be read or listed). Besides any of them special-modes: setuid and
+setgid of files, and capabilities, are kept of an archive.`,
 		Args: noOperands,
 	}
 	f := localFlags(cmd)

@@ -8,11 +8,13 @@ import (
 	"xfer/transfer/sink"
 )
 
-// The words of a client's rights. get, put and the rest may be combined; all, append and write-only stand alone.
+// The words of a client's rights. get, put and the rest may be combined; all, append and write-only stand alone, but for
+// special-modes, which none of them contains.
 const (
 	wordAll       = "all"
 	wordAppend    = "append"
 	wordWriteOnly = "write-only"
+	wordSpecial   = "special-modes"
 )
 
 // word is one right by its name.
@@ -32,6 +34,7 @@ var words = [...]word{
 	{"mkdir", sink.RMkdir, sink.RMkdir},
 	{"delete", sink.RDelete, sink.RDelete},
 	{"rename", sink.RRename, sink.RRename},
+	{wordSpecial, sink.SpecialModes, sink.SpecialModes},
 }
 
 // CheckRights tells whether words may be the rights of a client in a root; certs.Options.CheckRights wants such a
@@ -54,10 +57,11 @@ func parseRights(list []string) (sink.Rights, error) {
 	for _, w := range list {
 		switch w {
 		case wordAll, wordAppend, wordWriteOnly:
-			if len(list) > 1 {
+			if slices.ContainsFunc(list, func(o string) bool { return o != w && o != wordSpecial }) || count(list, w) > 1 {
 				return 0, fmt.Errorf("rights %q: %q stands alone", strings.Join(list, ","), w)
 			}
-			return mode(w), nil
+			r |= mode(w)
+			continue
 		}
 		i := slices.IndexFunc(words[:], func(k word) bool { return k.name == w })
 		if i < 0 {
@@ -66,6 +70,15 @@ func parseRights(list []string) (sink.Rights, error) {
 		r |= words[i].rights
 	}
 	return r, nil
+}
+
+func count(list []string, word string) (n int) {
+	for _, w := range list {
+		if w == word {
+			n++
+		}
+	}
+	return n
 }
 
 func mode(word string) sink.Rights {
@@ -82,7 +95,7 @@ func mode(word string) sink.Rights {
 func rightWords(r sink.Rights) []string {
 	var list []string
 	for _, w := range []string{wordAppend, wordWriteOnly} {
-		if r == mode(w) {
+		if r&^sink.SpecialModes == mode(w) {
 			list = append(list, w)
 		}
 	}

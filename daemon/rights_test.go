@@ -26,12 +26,17 @@ func TestRights(t *testing.T) {
 		"write-only":        sink.Put | sink.RMkdir | sink.NoReplace,
 		"get,put,mkdir":     read | sink.Put | sink.RMkdir,
 		"mkdir,rename,stat": sink.RMkdir | sink.RRename | sink.RStat,
+
+		"put,special-modes":        sink.Put | sink.SpecialModes,
+		"all,special-modes":        sink.All | sink.SpecialModes,
+		"special-modes,append":     read | sink.Put | sink.RMkdir | sink.NoReplace | sink.SpecialModes,
+		"write-only,special-modes": sink.Put | sink.RMkdir | sink.NoReplace | sink.SpecialModes,
 	} {
 		if got, err := parseRights(strings.Split(in, ",")); err != nil || got != want {
 			t.Errorf("%s: got %v, %v; want %v", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"", "GET", "read", "get,", "append,delete", "get,all", "write-only,get", "no-replace", "all,all"} {
+	for _, in := range []string{"", "GET", "read", "get,", "append,delete", "get,all", "write-only,get", "no-replace", "all,all", "all,special-modes,put", "all,special-modes,append"} {
 		if got, err := parseRights(strings.Split(in, ",")); err == nil || got != 0 {
 			t.Errorf("%q: got %v, %v; want nothing and an error", in, got, err)
 		}
@@ -48,6 +53,8 @@ func TestRightWords(t *testing.T) {
 		"append":     "append get put list stat mkdir",
 		"write-only": "write-only put mkdir",
 		"put,mkdir":  "put mkdir",
+
+		"special-modes,append": "append get put list stat mkdir special-modes",
 	} {
 		r, err := parseRights(strings.Split(in, ","))
 		if err != nil {
@@ -74,6 +81,8 @@ func TestNarrower(t *testing.T) {
 		{"append", "write-only", true},
 		{"write-only", "append", false},
 		{"get", "put", true},
+		{"all,special-modes", "all", true},
+		{"all", "all,special-modes", false},
 	} {
 		was, _ := parseRights(strings.Split(c.was, ","))
 		now, _ := parseRights(strings.Split(c.now, ","))

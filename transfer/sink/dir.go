@@ -64,10 +64,12 @@ type Dir struct {
 	// for writing by what may turn a name into a symbolic link. Nothing is synced under it.
 	ns sync.RWMutex
 
-	own   ownDirs
-	syncs group // of directories, by name
-	done  doneLog
-	pool  sync.Pool // *crypto.ChunkHasher
+	own    ownDirs
+	owners durable.Owners
+	self   actor
+	syncs  group // of directories, by name
+	done   doneLog
+	pool   sync.Pool // *crypto.ChunkHasher
 
 	mu     sync.Mutex // guards what follows
 	closed bool
@@ -112,6 +114,7 @@ func Open(fsys durable.FS, o Options) (*Dir, error) {
 		lost:   make(map[string]bool),
 		synced: make(map[string]ancestor),
 		away:   make(map[string]bool),
+		self:   thisProcess(),
 	}
 	d.root, _ = durable.IDOf(fi)
 	rand.Read(d.process[:])

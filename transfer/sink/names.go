@@ -246,7 +246,7 @@ func (v *View) Mkdir(p Path, parents, existOK bool, m *Meta) error {
 		return err
 	}
 	d := v.d
-	at, made, err := d.mkdir(p, parents, existOK, m)
+	at, made, err := d.mkdir(p, parents, existOK, v.allowed(m))
 	if made {
 		at.made = append(at.made, at.name)
 	}
@@ -381,7 +381,8 @@ func (d *Dir) rename(from, to Path, noReplace bool) (a, b spot, err error) {
 const maxTarget = 4095 // bytes of a link's target, as Linux has it
 
 // Symlink makes p a symbolic link to target, durably. The target may be anything: links are never followed out of the
-// root. The same link already there is success. Of m only the time is set.
+// root. The same link already there is success. Of m that is set what a link has: its
+// time, and its owner.
 func (v *View) Symlink(p Path, target string, ifExists IfExists, m *Meta) error {
 	if err := v.need("symlink", Put); err != nil {
 		return err
@@ -402,7 +403,7 @@ func (v *View) Symlink(p Path, target string, ifExists IfExists, m *Meta) error 
 			d.pruneVersions(p)
 		}
 	}
-	at, err := d.symlink(p, target, ifExists, m)
+	at, err := d.symlink(p, target, ifExists, v.allowed(m))
 	d.own.add(d.fs, v.owner, at.made)
 	if err != nil {
 		return err
@@ -468,7 +469,7 @@ func (d *Dir) tempName(at spot) (string, error) {
 	return tempDir + "/" + rand.Text(), nil
 }
 
-// SetMeta sets the metadata of a file or directory, of a link its time. With NoReplace that is a directory which the same
+// SetMeta sets the metadata of a file or directory, of a link what it has. With NoReplace that is a directory which the same
 // principal made: what was there before stays as it is.
 func (v *View) SetMeta(p Path, m Meta) error {
 	if err := v.need("set metadata", Put); err != nil {
@@ -490,7 +491,7 @@ func (v *View) SetMeta(p Path, m Meta) error {
 		}
 		return err
 	}
-	return m.applyTo(d.fs, at.name, at.info.Mode()&fs.ModeSymlink != 0)
+	return v.allow(m).applyTo(d.fs, at.name, at.info.Mode()&fs.ModeSymlink != 0)
 }
 
 func newBuffered(r io.Reader) io.Reader { return bufio.NewReaderSize(r, 64<<10) }

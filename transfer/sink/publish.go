@@ -182,7 +182,7 @@ func (s *Stage) seal(c Commit, root crypto.Digest) error {
 	if c.Meta != nil {
 		meta = *c.Meta
 	}
-	if err := meta.apply(s.data); err != nil {
+	if err := s.v.allow(meta).apply(s.data); err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}
 	if s.spec.Durability != None {

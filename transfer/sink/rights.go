@@ -11,20 +11,21 @@ type Rights uint16
 
 // The rights.
 const (
-	Get       Rights = 1 << iota // read content and its hash
-	Put                          // publish files and symbolic links, with missing parents; set metadata
-	RList                        // list directories
-	RStat                        // see what a name is
-	RMkdir                       // make directories
-	RDelete                      // remove
-	RRename                      // rename
-	NoReplace                    // append, write-only: nothing is replaced, removed or renamed
-	All       = Get | Put | RList | RStat | RMkdir | RDelete | RRename
+	Get          Rights = 1 << iota // read content and its hash
+	Put                             // publish files and symbolic links, with missing parents; set metadata
+	RList                           // list directories
+	RStat                           // see what a name is
+	RMkdir                          // make directories
+	RDelete                         // remove
+	RRename                         // rename
+	NoReplace                       // append, write-only: nothing is replaced, removed or renamed
+	SpecialModes                    // setuid and setgid of files, and attributes that give privileges, are set as told
+	All          = Get | Put | RList | RStat | RMkdir | RDelete | RRename
 )
 
 // String returns the names of the rights as a configuration has them.
 func (r Rights) String() string {
-	names := [...]string{"get", "put", "list", "stat", "mkdir", "delete", "rename", "no-replace"}
+	names := [...]string{"get", "put", "list", "stat", "mkdir", "delete", "rename", "no-replace", "special-modes"}
 	var s []string
 	for i, n := range names {
 		if r&(1<<i) != 0 {

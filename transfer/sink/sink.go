@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"xfer/crypto"
+	"xfer/transfer/durable"
 )
 
 // IfExists says what Publish does when the final name is there.
@@ -42,12 +43,24 @@ type Spec struct {
 	Busy func()
 }
 
-// Meta is what is kept of a file besides its bytes.
+// Meta is what is kept of a file besides its bytes. FORMAT.md, "Metadata", says what becomes of it. The zero value says nothing.
 type Meta struct {
-	Mode     fs.FileMode // permission bits; the others are ignored
+	Mode     fs.FileMode // permission bits; of an archive (HasOwner) also setuid, setgid and sticky
 	MTime    time.Time
 	HasMode  bool
 	HasMTime bool
+
+	HasOwner  bool // the sender archives
+	HasXAttrs bool // XAttrs are all that the file has, of those that are kept
+	UID, GID  uint32
+	User      string // the names of UID and GID at the sender, "" where they have none
+	Group     string
+	XAttrs    []durable.XAttr // sorted by name, ACLs among them; not changed
+
+	// Unkept, if not nil, is told what could not be kept. That is no error.
+	Unkept *Unkept
+
+	eff *effects // what View.allow has found out
 }
 
 // Range is Count chunks from Start.
