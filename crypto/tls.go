@@ -83,6 +83,8 @@ func baseTLS(id *Identity) *tls.Config {
 		MaxVersion:             tls.VersionTLS13,
 		NextProtos:             []string{ALPN},
 		SessionTicketsDisabled: true,
+		// A frame is of use when it is whole: there is nothing to gain from small records at the beginning.
+		DynamicRecordSizingDisabled: true,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return id.cert.Load(), nil
 		},

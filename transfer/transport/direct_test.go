@@ -17,7 +17,7 @@ import (
 )
 
 // ends returns both ends of one connection without anything in between.
-func ends(t *testing.T, kind Kind, windows *Budget) (client, server Conn) {
+func ends(t testing.TB, kind Kind, windows *Budget) (client, server Conn) {
 	t.Helper()
 	id := newIdentity(t)
 	ls, err := Listen("127.0.0.1:0", []Kind{kind}, crypto.ServerTLS(id, nil), ListenOptions{Windows: windows})

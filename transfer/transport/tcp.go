@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"xfer/crypto"
@@ -19,32 +18,6 @@ const (
 	refusalTime = 500 * time.Millisecond // and a failed handshake its alert
 	lingerBytes = 256 << 10              // how much is read and dropped meanwhile
 )
-
-// lowConn is what tls.Conn sees of a connection: without the deadlines, which are set below TLS by us alone (tls.Conn
-// would give its close_notify five seconds, whatever the user of the stream wants), and noticing an EOF that no
-// close_notify announced.
-type lowConn struct {
-	net.Conn
-	first []byte // already read; read again first
-	eof   atomic.Bool
-}
-
-func (l *lowConn) Read(p []byte) (int, error) {
-	if len(l.first) > 0 && len(p) > 0 {
-		n := copy(p, l.first)
-		l.first = l.first[n:]
-		return n, nil
-	}
-	n, err := l.Conn.Read(p)
-	if n == 0 && err == io.EOF {
-		l.eof.Store(true)
-	}
-	return n, err
-}
-
-func (l *lowConn) SetDeadline(time.Time) error      { return nil }
-func (l *lowConn) SetReadDeadline(time.Time) error  { return nil }
-func (l *lowConn) SetWriteDeadline(time.Time) error { return nil }
 
 // tcpConn is a Conn with one stream over TLS over a net.Conn.
 type tcpConn struct {
@@ -353,7 +326,7 @@ func (s *tcpStream) Write(p []byte) (int, error) {
 	if t.isClosed() || t.hasEnded() {
 		return 0, net.ErrClosed
 	}
-	n, err := t.tls.Write(p)
+	n, err := t.writeRecords(p)
 	switch {
 	case err == nil:
 		return n, nil
