@@ -72,6 +72,7 @@ func xferRules() rules {
 			"github.com/pelletier/go-toml/v2":   {cli, certs, daemon},
 			"github.com/zeebo/blake3":           {crypto},
 			"lukechampine.com/blake3":           {crypto},
+			"golang.org/x/net/ipv4":             {transport}, // the message type of quic-go's sockets
 			"golang.org/x/term":                 {cli},
 			"golang.org/x/time/rate":            {transfer, daemon},
 			"golang.org/x/sync":                 {transfer, transport, sink, daemon},
@@ -89,12 +90,12 @@ func xferRules() rules {
 			"github.com/cenkalti/backoff/v4", "github.com/fxamacker/cbor/v2", "github.com/pelletier/go-toml/v2",
 			"github.com/quic-go/quic-go", "github.com/rogpeppe/go-internal", "github.com/schollz/progressbar/v3",
 			"github.com/spf13/cobra", "github.com/spf13/pflag", "github.com/zeebo/blake3", "go.uber.org/goleak",
-			"golang.org/x/sync", "golang.org/x/sys", "golang.org/x/term", "golang.org/x/time", "lukechampine.com/blake3",
+			"golang.org/x/net", "golang.org/x/sync", "golang.org/x/sys", "golang.org/x/term", "golang.org/x/time", "lukechampine.com/blake3",
 			"pgregory.net/rapid", "github.com/hanwen/go-fuse/v2",
 			// Imported by those.
 			"github.com/cpuguy83/go-md2man/v2", "github.com/inconshreveable/mousetrap", "github.com/klauspost/cpuid/v2",
 			"github.com/mitchellh/colorstring", "github.com/rivo/uniseg", "github.com/russross/blackfriday/v2",
-			"github.com/x448/float16", "go.yaml.in/yaml/v3", "golang.org/x/crypto", "golang.org/x/net", "golang.org/x/tools",
+			"github.com/x448/float16", "go.yaml.in/yaml/v3", "golang.org/x/crypto", "golang.org/x/tools",
 		},
 		std: []string{
 			"Hash", "Signer", "SignerOpts", "MessageSigner", "SignMessage", "PublicKey", "PrivateKey", "Decrypter",

@@ -66,7 +66,7 @@ func dialQUICOnce(ctx context.Context, to *net.UDPAddr, cfg *tls.Config, o DialO
 		setICMPErrors(pc, true)
 	}
 	quietBuffers()
-	t := &quic.Transport{Conn: pc}
+	t := &quic.Transport{Conn: merging(pc)}
 	end := func() {
 		t.Close()
 		pc.Close()

@@ -70,7 +70,7 @@ func ListenQUIC(pc net.PacketConn, cfg *tls.Config, o ListenOptions) (Listener, 
 	q := &quicListener{pc: pc, cfg: cfg, o: o.withDefaults(), accepted: make(chan *quicConn)}
 	q.ctx, q.cancel = context.WithCancelCause(context.Background())
 	q.arrivals = newAdmission(4*q.o.Handshakes, q.o.Handshakes)
-	q.t = &quic.Transport{Conn: pc, VerifySourceAddress: q.verify, ConnContext: q.arrive}
+	q.t = &quic.Transport{Conn: merging(pc), VerifySourceAddress: q.verify, ConnContext: q.arrive}
 	if q.o.ResetKey != [32]byte{} {
 		key := quic.StatelessResetKey(q.o.ResetKey)
 		q.t.StatelessResetKey = &key
