@@ -246,28 +246,19 @@ func (cs *clientSession) joinStream() error {
 	counter := cs.nextNo
 	cs.nextNo++
 	cs.mu.Unlock()
-	conn := cs.conn
-	join := wire.Join{Session: cs.id, Counter: counter}
-	var own transport.Conn
-	if !conn.Multiplexed() {
-		c, err := cs.c.Dial(cs.ctx)
-		if err != nil {
-			return err
-		}
-		if join.MAC, err = crypto.JoinProof(cs.key, c, counter); err != nil {
-			_ = c.Close(0, "")
-			return err
-		}
-		conn, own = c, c
+	// Where a connection could carry more streams, too: on QUIC they would share one goroutine that works on packets.
+	conn, err := cs.c.Dial(cs.ctx)
+	if err != nil {
+		return err
 	}
-	closeOwn := func() {
-		if own != nil {
-			_ = own.Close(0, "")
-		}
+	join := wire.Join{Session: cs.id, Counter: counter}
+	if join.MAC, err = crypto.JoinProof(cs.key, conn, counter); err != nil {
+		_ = conn.Close(0, "")
+		return err
 	}
 	st, err := conn.OpenStream(cs.ctx)
 	if err != nil {
-		closeOwn()
+		_ = conn.Close(0, "")
 		return err
 	}
 	stop := context.AfterFunc(cs.ctx, func() { _ = st.Close() })
@@ -280,10 +271,10 @@ func (cs *clientSession) joinStream() error {
 	}
 	if err != nil {
 		_ = st.Close()
-		closeOwn()
+		_ = conn.Close(0, "")
 		return err
 	}
-	return cs.addStream(st, own, r, counter)
+	return cs.addStream(st, conn, r, counter)
 }
 
 // Enroll proves knowledge of a one-time code on a connection whose server key is not known yet, and learns the key. The

@@ -400,6 +400,42 @@ func TestJoinNeedsTheSessionKey(t *testing.T) {
 	}
 }
 
+// On QUIC a stream of the control connection needs no proof, and carries chunks. Our own client dials instead.
+func TestJoinOnTheControlConnection(t *testing.T) {
+	h := newHost(t, transport.QUIC)
+	p := h.raw()
+	w := p.hello()
+	if o, ok := p.open(2, "f", 256<<10).(wire.Opened); !ok || o.State != wire.StateNew {
+		t.Fatalf("OPENED: %+v", o)
+	}
+	stream := func() *rawPeer {
+		st, err := p.c.OpenStream(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = st.SetReadDeadline(time.Now().Add(10 * time.Second))
+		return &rawPeer{t: t, c: p.c, st: st, r: wire.NewReader(st, wire.MaxControl)}
+	}
+	q := stream()
+	q.send(0, wire.Join{Session: w.Session, MAC: make([]byte, 32), Counter: 1})
+	if code := q.mustEnd(); code != wire.CodeAuth {
+		t.Errorf("with a proof: %v", code)
+	}
+	q = stream()
+	q.send(0, wire.Join{Session: w.Session, Counter: 2})
+	if _, ok := q.read().(wire.Joined); !ok {
+		t.Fatal("no JOINED")
+	}
+	data := randomBytes(1, 256<<10)
+	hash := crypto.NewChunkHasher()
+	hash.Reset(0, 18)
+	_, _ = hash.Write(data)
+	q.data(2, wire.DataFirst|wire.DataLast, 0, 0, 256<<10, data, crypto.CV(hash.Root()))
+	if a, ok := p.read().(wire.Ack); !ok || len(a.Received) != 1 {
+		t.Errorf("ACK: %+v", a)
+	}
+}
+
 // Random frames, well formed and not, end sessions and nothing else.
 func TestRandomFramesDoNotPanic(t *testing.T) {
 	overAll(t, func(t *testing.T, h *host) {
