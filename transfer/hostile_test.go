@@ -600,7 +600,7 @@ func TestHostileServerOnGet(t *testing.T) {
 				}
 			}, KindProtocol},
 			"an answer of a later version": {func(id uint32, m wire.Message, send func(uint32, wire.Message), raw io.Writer) {
-				_, _ = raw.Write(bareFrame(0x12, id, 0xa0))
+				_, _ = raw.Write(bareFrame(0x13, id, 0xa0))
 			}, KindProtocol},
 			"directories without end": {func(id uint32, m wire.Message, send func(uint32, wire.Message), raw io.Writer) {
 				switch m.(type) {
@@ -714,7 +714,7 @@ func TestRefusedMessageIsAnswered(t *testing.T) {
 		}{
 			"a path of ..": {wire.TStat, []byte{0xa2, 0x01, 0x60, 0x03, 0x81, 0x42, '.', '.'}, wire.CodeBadPath},
 			"an odd key":   {wire.TStat, []byte{0xa3, 0x01, 0x60, 0x03, 0x80, 0x19, 0x01, 0x01, 0x00}, wire.CodeUnsupported},
-			"a batch":      {0x12, []byte{0xa0}, wire.CodeUnsupported},
+			"a later type": {0x13, []byte{0xa0}, wire.CodeUnsupported},
 		} {
 			p.bare(c.t, 8, c.body...)
 			if e, ok := p.read().(wire.Error); !ok || e.Code != c.want {

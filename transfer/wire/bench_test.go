@@ -18,12 +18,25 @@ func benchMessages(b *testing.B) map[string]Message {
 	for i := range 1000 {
 		list.Entries = append(list.Entries, Entry{Name: fmt.Sprintf("IMG_%05d.jpeg", i), Kind: KindFile, Size: 3 << 20, Mode: 0o644, MTimeNS: 1_700_000_000_000_000_000})
 	}
+	verdicts, mixed := TreeVerdicts{Runs: []Verdicts{{Code: 1, Count: 1000}}}, TreeVerdicts{}
+	for i := range uint64(1000) {
+		code := uint64(VerdictSame)
+		if i%2 == 1 {
+			code = uint64(VerdictHash)
+			mixed.Hashes = append(mixed.Hashes, make([]byte, cvLen)...)
+		}
+		mixed.Runs = append(mixed.Runs, Verdicts{Code: code, Count: 1})
+	}
 	return map[string]Message{
-		"ack-1":       Ack{Received: ack.Received[:1]},
-		"ack-32":      ack,
-		"opened-8192": Opened{State: StatePartial, Epoch: 2, Have: have},
-		"open":        Open{Path: mustPath(b, "photos", "2024", "IMG_00001.jpeg"), Size: 3 << 20, ChunkLog2: 18, Alg: AlgBLAKE3, Fingerprint: make([]byte, 40)},
-		"list-1000":   list,
+		"part-64KiB":     TreePart{Count: 2000, Records: make([]byte, 64<<10)},
+		"verdicts-new":   verdicts,
+		"verdicts-mixed": mixed,
+		"tree-ack":       TreeAck{Packs: ack.Received[:1], Published: ack.Received},
+		"ack-1":          Ack{Received: ack.Received[:1]},
+		"ack-32":         ack,
+		"opened-8192":    Opened{State: StatePartial, Epoch: 2, Have: have},
+		"open":           Open{Path: mustPath(b, "photos", "2024", "IMG_00001.jpeg"), Size: 3 << 20, ChunkLog2: 18, Alg: AlgBLAKE3, Fingerprint: make([]byte, 40)},
+		"list-1000":      list,
 	}
 }
 
@@ -81,6 +94,54 @@ func BenchmarkReaderData(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// benchPack is a PACK of 256 KiB of files of size bytes.
+func benchPack(size int) []byte {
+	v := packValue{}
+	for i := range (256 << 10) / PackSize(size) {
+		v.Files = append(v.Files, PackFile{No: uint64(i + 1), Content: make([]byte, size)})
+	}
+	return packFrame(3, v)
+}
+
+func BenchmarkReaderPack(b *testing.B) {
+	for _, size := range []int{100, 4 << 10, 64 << 10} {
+		b.Run(fmt.Sprintf("files-of-%d", size), func(b *testing.B) {
+			frame := benchPack(size)
+			r := NewReader(&loop{b: frame}, MaxControl)
+			buf := make([]byte, MaxPack)
+			b.SetBytes(int64(len(frame)))
+			b.ReportAllocs()
+			for b.Loop() {
+				h, err := r.Next()
+				if err != nil {
+					b.Fatal(err)
+				}
+				p, err := r.Pack(h, buf)
+				for ok := true; ok && err == nil; {
+					_, ok, err = p.Next()
+				}
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkAppendPackFile(b *testing.B) {
+	content, root := make([]byte, 4<<10), make([]byte, cvLen)
+	buf := AppendPackHeader(make([]byte, 0, MaxPack))
+	b.SetBytes(int64(len(content)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if len(buf)+PackSize(len(content)) > 256<<10 {
+			buf = AppendPackHeader(buf[:0])
+		}
+		buf = AppendPackFile(buf, 5, nil, len(content))
+		buf = append(append(buf, content...), root...)
 	}
 }
 

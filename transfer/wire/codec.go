@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -23,7 +24,7 @@ type spec struct {
 	decode func(body []byte) (Message, error)
 }
 
-// specs has every message but DATA. It is never changed.
+// specs has every message but DATA and PACK. It is never changed.
 var specs = [len(typeNames)]spec{
 	THello: specOf[Hello](), TWelcome: specOf[Welcome](), TJoin: specOf[Join](), TJoined: specOf[Joined](),
 	TPing: specOf[Ping](), TPong: specOf[Pong](), TGoAway: specOf[GoAway](), TBye: specOf[Bye](), TError: specOf[Error](),
@@ -33,11 +34,14 @@ var specs = [len(typeNames)]spec{
 	TStated: specOf[Stated](), TMkdir: specOf[Mkdir](), TRemove: specOf[Remove](), TRename: specOf[Rename](),
 	TDone: specOf[Done](), TSpace: specOf[Space](), TSpaced: specOf[Spaced](), THashes: specOf[Hashes](),
 	THashList: specOf[HashList](), TSymlink: specOf[Symlink](), TSetMeta: specOf[SetMeta](),
+	TTreeOpen: specOf[TreeOpen](), TTreePart: specOf[TreePart](), TTreeCommit: specOf[TreeCommit](), TTreeReceipt: specOf[TreeReceipt](),
+	TTreeOpened: specOf[TreeOpened](), TTreeVerdicts: specOf[TreeVerdicts](), TTreeSkip: specOf[TreeSkip](), TTreeAck: specOf[TreeAck](),
+	TTreeExtra: specOf[TreeExtra](), TTreeDelete: specOf[TreeDelete](), TTreeDeleted: specOf[TreeDeleted](), TTreeGet: specOf[TreeGet](),
 	TEnroll: specOf[Enroll](), TEnrolled: specOf[Enrolled](),
 }
 
 var (
-	encMode = must(encOptions().EncMode())
+	encMode = must(encOptions().UserBufferEncMode())
 	decMode = must(decOptions().DecMode())
 )
 
@@ -93,7 +97,7 @@ func (s spec) checkBody(body []byte) error {
 }
 
 // Decode decodes the body of a control frame. The message does not alias body. The length of body is not checked: who
-// reads frames holds the limit. Every error is a *ProtocolError; a type that is not known, and DATA, is
+// reads frames holds the limit. Every error is a *ProtocolError; a type that is not known, and DATA and PACK, is
 // CodeUnsupported.
 func Decode(t Type, body []byte) (Message, error) {
 	if !t.Known() || specs[t].decode == nil {
@@ -109,8 +113,9 @@ func Decode(t Type, body []byte) (Message, error) {
 	return nil, within(t, err)
 }
 
-// encode returns the body of m. It goes through the same checks as a body from a peer.
-func encode(m Message) ([]byte, error) {
+// appendBody appends the body of m to b. It goes through the same checks as a body from a peer. On an error what lies
+// behind the length of b has no meaning.
+func appendBody(b []byte, m Message) ([]byte, error) {
 	t := m.Type()
 	c, ok := m.(checked)
 	if !ok || reflect.TypeOf(m).Kind() == reflect.Pointer || !t.Known() || specs[t].decode == nil {
@@ -119,14 +124,15 @@ func encode(m Message) ([]byte, error) {
 	if err := c.check(); err != nil {
 		return nil, within(t, err)
 	}
-	body, err := encMode.Marshal(m)
-	if err != nil {
+	buf := bytes.NewBuffer(b) // a large body is written once, where it is sent from
+	if err := encMode.MarshalToBuffer(m, buf); err != nil {
 		return nil, within(t, err)
 	}
-	if err := specs[t].checkBody(body); err != nil {
+	out := buf.Bytes()
+	if err := specs[t].checkBody(out[len(b):]); err != nil {
 		return nil, within(t, err)
 	}
-	return body, nil
+	return out, nil
 }
 
 // within says in which message err came up.

@@ -5,8 +5,9 @@
 // cannot leave its root) are checked here, once, in both directions: what [AppendFrame] refuses to send is what
 // [Decode] refuses to take. Rules between messages are the engine's.
 //
-// To send, append frames to a buffer with [AppendFrame], and DATA with [AppendDataHeader]. To receive, loop over
-// [Reader.Next] and then [Reader.Message] or [Reader.Data].
+// To send, append frames to a buffer with [AppendFrame], DATA with [AppendDataHeader], and PACK with [AppendPackHeader],
+// [AppendPackFile] and [PutPackHeader]. To receive, loop over [Reader.Next] and then [Reader.Message], [Reader.Data] or
+// [Reader.Pack].
 //
 // The fields of a message carry their place on the wire in their tags: `cbor:"7,keyasint"` is key 7 of the map,
 // "omitempty" and "omitzero" say that the key is left out when the field is zero, and `wire:"max=512"` holds the

@@ -38,8 +38,11 @@ func parseHeader(b *[HeaderLen]byte) (Header, error) {
 	if b[2] != 0 || b[3] != 0 {
 		return h, errf(CodeProtocol, "%v: reserved bytes of the frame header are not zero", h.Type)
 	}
-	if h.Type == TData {
+	switch h.Type {
+	case TData:
 		return h, h.checkData()
+	case TPack:
+		return h, h.checkPack()
 	}
 	if !h.Type.Known() {
 		return h, nil // skipped and answered UNSUPPORTED
@@ -61,6 +64,19 @@ func (h Header) checkData() error {
 		return errf(CodeProtocol, "DATA of %d bytes is too short", h.Length)
 	}
 	return checkID(TData, h.ID)
+}
+
+func (h Header) checkPack() error {
+	if h.Flags != 0 {
+		return errf(CodeProtocol, "PACK with flags %#02x", h.Flags)
+	}
+	if h.Length > MaxPack {
+		return errf(CodeLimit, "PACK of %d bytes, the limit is %d", h.Length, MaxPack)
+	}
+	if h.Length < packFixed+packLeast {
+		return errf(CodeProtocol, "PACK of %d bytes is too short", h.Length)
+	}
+	return checkID(TPack, h.ID)
 }
 
 // checkID holds the rule for the id of a frame: 0 is the session, so a request or a transfer has another.
@@ -90,13 +106,15 @@ func AppendFrame(b []byte, id uint32, m Message) ([]byte, error) {
 	if err := checkID(t, id); err != nil {
 		return b, err
 	}
-	body, err := encode(m)
+	start := len(b)
+	out, err := appendBody(Header{Type: t, ID: id}.append(b), m)
 	if err != nil {
 		return b, err
 	}
-	if len(body) > MaxControl {
-		return b, errf(CodeLimit, "%v of %d bytes, the limit is %d", t, len(body), MaxControl)
+	n := len(out) - start - HeaderLen
+	if n > MaxControl {
+		return b, errf(CodeLimit, "%v of %d bytes, the limit is %d", t, n, MaxControl)
 	}
-	b = Header{Type: t, Length: uint32(len(body)), ID: id}.append(b)
-	return append(b, body...), nil
+	binary.BigEndian.PutUint32(out[start+4:], uint32(n))
+	return out, nil
 }

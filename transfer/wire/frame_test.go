@@ -27,6 +27,24 @@ func TestAppendFrameLayout(t *testing.T) {
 	if len(b) != DataHeaderLen {
 		t.Errorf("%d bytes, want DataHeaderLen %d", len(b), DataHeaderLen)
 	}
+	b = AppendPackHeader(nil)
+	if len(b) != PackHeaderLen {
+		t.Errorf("%d bytes, want PackHeaderLen %d", len(b), PackHeaderLen)
+	}
+	b = AppendPackFile(b, 5, &Meta{HasMode: true, Mode: 0o644, HasMTime: true, MTimeNS: -2}, 1)
+	b = append(b, "x"...)
+	b = append(b, make([]byte, cvLen)...)
+	PutPackHeader(b, 6, 7, 1)
+	if want := "\x12\x00\x00\x00\x00\x00\x00\x44\x00\x00\x00\x06\x00\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x01" +
+		"\x00\x00\x00\x00\x00\x00\x00\x05\x01\x00\x00\x00\x01\x01\xa4\xff\xff\xff\xff\xff\xff\xff\xfex" + strings.Repeat("\x00", cvLen); string(b) != want {
+		t.Errorf("got %q, want %q", b, want)
+	}
+	if len(b) != PackHeaderLen+PackSize(1) {
+		t.Errorf("%d bytes, PackSize says %d", len(b), PackHeaderLen+PackSize(1))
+	}
+	if n := PackHeaderLen - HeaderLen + PackSize(MaxSmall); n != MaxPack {
+		t.Errorf("the largest small file makes a PACK of %d bytes, want %d", n, MaxPack)
+	}
 }
 
 // What a peer would refuse is not sent, and the buffer stays as it was.
@@ -66,6 +84,17 @@ func TestAppendFrameRefuses(t *testing.T) {
 		"a mode with the type of a file":  {2, SetMeta{Meta: Meta{Mode: 0o100644, HasMode: true}}, CodeLimit},
 		"an even handle":                  {2, Get{Handle: 2}, CodeProtocol},
 		"a right that is not one word":    {2, Enrolled{MAC: make([]byte, 32), Roots: []RootInfo{{Name: "r", Rights: []string{"a b"}}}}, CodeProtocol},
+		"a verdict that is none":          {2, TreeVerdicts{Runs: []Verdicts{{Code: 8, Count: 1}}}, CodeUnsupported},
+		"verdicts whose sum overflows":    {2, TreeVerdicts{Runs: []Verdicts{{Code: 0, Count: 1}, {Code: 1, Count: 1<<64 - 1}}}, CodeLimit},
+		"a failure of another entry":      {2, TreeVerdicts{Runs: []Verdicts{{Code: 6, Count: 1}}, Failed: []TreeFailure{{No: 1, Code: CodeExists}}}, CodeProtocol},
+		"a failure without a reason":      {2, TreeAck{Failed: []TreeFailure{{No: 1}}}, CodeProtocol},
+		"a part beyond all entries":       {2, TreePart{First: MaxTreeEntries - 2, Count: 2, Records: make([]byte, 2)}, CodeLimit},
+		"an unknown flag of a tree":       {2, TreeOpen{Flags: treeFlags + 1}, CodeUnsupported},
+		"an unknown flag of a walk":       {2, TreeGet{Walk: treeWalk + 1}, CodeUnsupported},
+		"a part of too many records":      {2, TreePart{Count: MaxPart + 1, Records: make([]byte, MaxPart+1)}, CodeLimit},
+		"a part of too many bytes":        {2, TreePart{Count: 1, Records: make([]byte, MaxRecords+1)}, CodeLimit},
+		"nothing to delete":               {2, TreeDelete{}, CodeProtocol},
+		"TREE_ACK above 1 MiB":            {2, TreeAck{Failed: failures(MaxPart, MaxText)}, CodeLimit},
 		"a client name with control code": {2, Enroll{CodeID: make([]byte, 2), MAC: make([]byte, 32), Name: "\x7f"}, CodeBadPath},
 	} {
 		before := []byte("before")
@@ -78,6 +107,15 @@ func TestAppendFrameRefuses(t *testing.T) {
 			t.Errorf("%s: the buffer grew to %d bytes", name, len(b))
 		}
 	}
+}
+
+// failures makes n of them with texts of size bytes.
+func failures(n, size int) []TreeFailure {
+	list := make([]TreeFailure, n)
+	for i := range list {
+		list[i] = TreeFailure{No: MaxTreeEntries - 1 - uint64(n-i), Code: CodeIOError, Text: strings.Repeat("t", size)}
+	}
+	return list
 }
 
 type stranger struct{}
@@ -107,8 +145,8 @@ func TestEmptyMetaIsLeftOut(t *testing.T) {
 	}
 }
 
-// The largest messages that the limits of their parts allow fit into a frame, but for ENTRIES, which is cut by
-// EncodedLen.
+// The largest messages that the limits of their parts allow fit into a frame, but for ENTRIES, TREE_EXTRA and TREE_DELETE and
+// the texts of failures, which are cut by EncodedLen.
 func TestLargestMessagesFit(t *testing.T) {
 	name := strings.Repeat("n", MaxName)
 	parts := make([]string, 16)
@@ -120,6 +158,14 @@ func TestLargestMessagesFit(t *testing.T) {
 	for i := range ranges {
 		at := MaxChunks - uint64(3*(MaxRanges-i))
 		ranges[i], kept[i] = Range{Start: at, Count: 1}, Part{Chunk: at + 1, Bytes: 1 << 24}
+	}
+	numbers := make([]Range, MaxPart)
+	for i := range numbers {
+		numbers[i] = Range{Start: MaxTreeEntries - uint64(3*(2*MaxPart-i)), Count: 1}
+	}
+	deleted := failures(MaxPart, 200)
+	for i := range deleted {
+		deleted[i].No = uint64(i)
 	}
 	roots := make([]RootInfo, MaxRoots)
 	for i := range roots {
@@ -136,6 +182,13 @@ func TestLargestMessagesFit(t *testing.T) {
 		Rename{From: p, To: p},
 		Error{Code: CodeBusy, Class: 2, Text: strings.Repeat("t", MaxText), Path: p},
 		Opened{State: StateDone, Receipt: &Receipt{Path: p, Replaced: p, Signer: make([]byte, MaxSigner)}},
+		TreePart{Count: MaxPart, Records: make([]byte, MaxRecords)},
+		TreeVerdicts{First: MaxTreeEntries - 1 - MaxPart, Runs: []Verdicts{{Code: 6, Count: MaxPart}}, Failed: failures(MaxPart, 200)},
+		TreeVerdicts{First: MaxTreeEntries - 1 - MaxPart, Runs: []Verdicts{{Code: 7, Count: MaxPart}}, Hashes: make([]byte, MaxPart*cvLen)},
+		TreeAck{Packs: numbers, Published: numbers, Failed: failures(MaxPart, 100)},
+		TreeDeleted{Failed: deleted},
+		TreeGet{Rules: []string{strings.Repeat("r", MaxRule)}},
+		TreeReceipt{Entries: 1, Path: p, Signer: make([]byte, MaxSigner), List: &Hash{}},
 	} {
 		frame := mustFrame(t, nil, m)
 		if _, err := Decode(m.Type(), frame[HeaderLen:]); err != nil {
@@ -153,6 +206,35 @@ func TestEntryEncodedLen(t *testing.T) {
 		if got > e.EncodedLen() {
 			t.Errorf("%d bytes, EncodedLen says at most %d", got, e.EncodedLen())
 		}
+	}
+}
+
+// EncodedLen of what else is cut to fit into a message is an upper bound, and a close one.
+func TestEncodedLenOfTreeMessages(t *testing.T) {
+	close := func(what string, got, bound int) {
+		t.Helper()
+		if got > bound || bound > got+16+2*MaxDepth {
+			t.Errorf("%s: %d bytes, EncodedLen says at most %d", what, got, bound)
+		}
+	}
+	deep := make([]string, MaxDepth)
+	for i := range deep {
+		deep[i] = "n"
+	}
+	n255 := strings.Repeat("n", MaxName)
+	for _, p := range []Path{mustPath(t, "a"), mustPath(t, deep...), mustPath(t, n255, n255, n255[:24], n255[:23])} {
+		b, err := p.MarshalCBOR()
+		if err != nil {
+			t.Fatal(err)
+		}
+		close("a path", len(b), p.EncodedLen())
+		one := ExtraEntry{Path: p, Kind: KindFile, Size: maxInt}
+		with, without := mustEncode(t, TreeExtra{Entries: []ExtraEntry{one}, Last: true}), mustEncode(t, TreeExtra{Last: true})
+		close("TREE_EXTRA", len(with)-len(without), one.EncodedLen())
+	}
+	for _, f := range append(failures(1, MaxText), failures(1, 0)...) {
+		with, without := mustEncode(t, TreeAck{Failed: []TreeFailure{f, {No: f.No + 1, Code: 0x0100}}}), mustEncode(t, TreeAck{Failed: []TreeFailure{{No: f.No + 1, Code: 0x0100}}})
+		close("a failure", len(with)-len(without), f.EncodedLen())
 	}
 }
 
@@ -187,12 +269,12 @@ func TestCodes(t *testing.T) {
 }
 
 func TestTypeNames(t *testing.T) {
-	for typ, want := range map[Type]string{THello: "HELLO", TData: "DATA", TSpaced: "SPACED", TEnrolled: "ENROLLED", 0: "type 0x00", 0x12: "type 0x12", 0xff: "type 0xff"} {
+	for typ, want := range map[Type]string{THello: "HELLO", TData: "DATA", TSpaced: "SPACED", TEnrolled: "ENROLLED", TPack: "PACK", TTreeGet: "TREE_GET", 0: "type 0x00", 0x13: "type 0x13", 0xff: "type 0xff"} {
 		if typ.String() != want || typ.Known() != !strings.HasPrefix(want, "type") {
 			t.Errorf("%#x: %s, known %v", uint8(typ), typ, typ.Known())
 		}
 	}
-	for _, typ := range []Type{0, TData, 0x12, 0x33, 0xff} {
+	for _, typ := range []Type{0, TData, TPack, 0x13, 0x3c, 0xff} {
 		if _, err := Decode(typ, []byte{0xa0}); outcome(t, err) != "UNSUPPORTED" {
 			t.Errorf("Decode %v: %v", typ, err)
 		}
@@ -260,5 +342,65 @@ func TestReceiptBytesOfNonsense(t *testing.T) {
 	}
 	if _, err := DecodeReceipt(EncodeReceipt(r)); err == nil {
 		t.Error("nonsense was taken")
+	}
+}
+
+func TestTreeReceiptBytes(t *testing.T) {
+	r := treeReceipt(t)
+	whole := EncodeTreeReceipt(r)
+	if !bytes.Equal(whole, mustEncode(t, r)) {
+		t.Error("EncodeTreeReceipt is not the body of the frame")
+	}
+	key := append([]byte{13, 0x58, 64}, r.Signature[:]...)
+	want := bytes.Replace(whole, key, nil, 1)
+	want[0]--
+	signed := TreeReceiptBytes(r)
+	if !bytes.Equal(signed, want) {
+		t.Errorf("signed %x\nwant %x", signed, want)
+	}
+	r.Signature[0] ^= 1
+	if !bytes.Equal(TreeReceiptBytes(r), signed) {
+		t.Error("the signature signs itself")
+	}
+	back, err := DecodeTreeReceipt(EncodeTreeReceipt(r))
+	if err != nil || text(back) != text(r) {
+		t.Errorf("%+v, %v", back, err)
+	}
+	if _, err := DecodeTreeReceipt(append(whole, 0)); err == nil {
+		t.Error("a byte behind a receipt")
+	}
+}
+
+// Each field of a tree's receipt but the signature is signed.
+func TestTreeReceiptBytesCoverEveryField(t *testing.T) {
+	base := TreeReceiptBytes(TreeReceipt{})
+	v := reflect.TypeFor[TreeReceipt]()
+	fields := []TreeReceipt{
+		{Tree: TransferID{1}}, {Manifest: Hash{1}}, {Entries: 1}, {Path: mustPath(t, "a")}, {TimeNS: 1}, {Durability: 1},
+		{RootName: "r"}, {Signer: []byte{1}}, {Files: 1}, {List: &Hash{}},
+	}
+	if v.NumField() != len(fields)+1 {
+		t.Fatalf("%d fields; add the new one", v.NumField())
+	}
+	for i, r := range fields {
+		if bytes.Equal(TreeReceiptBytes(r), base) {
+			t.Errorf("receipt %d: %+v is signed as an empty one", i, r)
+		}
+	}
+}
+
+// What was signed as the receipt of a file is never the receipt of a tree, nor the other way round.
+func TestReceiptsAreNotMixedUp(t *testing.T) {
+	for _, r := range []TreeReceipt{{Entries: 1}, treeReceipt(t)} {
+		if m, err := DecodeReceipt(EncodeTreeReceipt(r)); err == nil {
+			t.Errorf("a tree became %+v", m)
+		}
+	}
+	for _, m := range samples(t) {
+		if r, ok := m.(Receipt); ok {
+			if m, err := DecodeTreeReceipt(EncodeReceipt(r)); err == nil {
+				t.Errorf("a file became %+v", m)
+			}
+		}
 	}
 }

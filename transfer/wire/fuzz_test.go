@@ -10,7 +10,7 @@ import (
 // stable checks that m, which was decoded, encodes, decodes to itself, and encodes to the same bytes.
 func stable(t *testing.T, m Message) []byte {
 	t.Helper()
-	b, err := encode(m)
+	b, err := appendBody(nil, m)
 	if err != nil {
 		t.Fatalf("%+v was decoded but does not encode: %v", m, err)
 	}
@@ -18,7 +18,7 @@ func stable(t *testing.T, m Message) []byte {
 	if err != nil || !reflect.DeepEqual(m, m2) {
 		t.Fatalf("%x: %+v became %+v, %v", b, m, m2, err)
 	}
-	b2, err := encode(m2)
+	b2, err := appendBody(nil, m2)
 	if err != nil || !bytes.Equal(b, b2) {
 		t.Fatalf("%x became %x, %v", b, b2, err)
 	}
@@ -39,7 +39,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(append([]byte{byte(m.Type())}, mustEncode(f, m)...))
 	}
 	for _, v := range readVectors(f) {
-		if v.typ != "stream" && v.typ != "DATA" && len(v.hex) < 1000 {
+		if v.isControl() && len(v.hex) < 1000 {
 			f.Add(append([]byte{byte(typeByName(f, v.typ))}, v.hex...))
 		}
 	}
@@ -72,12 +72,13 @@ func FuzzReader(f *testing.F) {
 	}
 	f.Add(all)
 	f.Add(dataFrame(3, Data{Flags: DataFirst | DataLast, RawLen: 2, Payload: []byte("xy")}))
+	f.Add(packFrame(3, samplePack()))
 	for _, v := range readVectors(f) {
 		if v.typ == "stream" {
 			f.Add(v.hex)
 		}
 	}
-	buf := make([]byte, MaxDataFrame)
+	buf := make([]byte, MaxPack)
 	f.Fuzz(func(t *testing.T, in []byte) {
 		src := bytes.NewReader(in)
 		r := NewReader(src, MaxControl)
@@ -94,12 +95,18 @@ func FuzzReader(f *testing.F) {
 					}
 					return
 				}
-				if h.Type == TData {
+				switch h.Type {
+				case TData:
 					var d Data
 					if d, err = r.Data(h, buf); err == nil && !bytes.Equal(dataFrame(h.ID, d), in[at:len(in)-src.Len()]) {
 						t.Fatalf("DATA became %x", dataFrame(h.ID, d))
 					}
-				} else {
+				case TPack:
+					var p packValue
+					if p, err = allFiles(r.Pack(h, buf)); err == nil && !bytes.Equal(packFrame(h.ID, p), in[at:len(in)-src.Len()]) {
+						t.Fatalf("PACK became %x", packFrame(h.ID, p))
+					}
+				default:
 					var m Message
 					if m, err = r.Message(h); err == nil {
 						if _, err := AppendFrame(nil, h.ID, m); err != nil {
@@ -132,6 +139,44 @@ func FuzzData(f *testing.F) {
 		end := uint64(d.Offset) + uint64(len(d.Payload))
 		if end > uint64(d.RawLen) || d.RawLen > 1<<MaxChunkLog2 || d.Chunk >= MaxChunks || len(d.Payload) > MaxPayload {
 			t.Fatalf("beyond the limits: %+v", d)
+		}
+	})
+}
+
+func FuzzPack(f *testing.F) {
+	f.Add(packFrame(1, samplePack())[HeaderLen:])
+	for _, v := range readVectors(f) {
+		if v.typ == "PACK" && len(v.hex) < 1000 {
+			f.Add(v.hex)
+		}
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var p packValue
+		var err error
+		bounded(t, len(body), func() { p, err = allFiles(DecodePack(body)) })
+		end := packFixed
+		for _, file := range p.Files { // also those before an error
+			if file.No == 0 || file.No >= MaxTreeEntries || file.Meta.Mode > maxMode || file.Meta.HasMode != file.Meta.HasMTime {
+				t.Fatalf("beyond the limits: %+v", file)
+			}
+			at := end + packEntry
+			if file.Meta.HasMode {
+				at += packMeta
+			}
+			n := len(file.Content)
+			if cap(file.Content) != n || n > 0 && &file.Content[0] != &body[at] {
+				t.Fatalf("entry %d is not at byte %d of the body, or may grow into what follows", file.No, at)
+			}
+			end = at + n + cvLen
+		}
+		if p.Number >= MaxTreeEntries || len(p.Files) > MaxPart || len(p.Files) > 0 && end > len(body) {
+			t.Fatalf("beyond the limits: pack %d, %d files up to byte %d of %d", p.Number, len(p.Files), end, len(body))
+		}
+		if outcome(t, err) != "ok" {
+			return
+		}
+		if got := packFrame(1, p)[HeaderLen:]; !bytes.Equal(got, body) {
+			t.Fatalf("%x became %x", body, got)
 		}
 	})
 }
@@ -235,6 +280,67 @@ func FuzzRanges(f *testing.F) {
 		}
 		if m.(Ack).Received.Chunks() != n {
 			t.Fatalf("%d chunks, want %d", m.(Ack).Received.Chunks(), n)
+		}
+	})
+}
+
+func FuzzTreeReceipt(f *testing.F) {
+	f.Add(EncodeTreeReceipt(treeReceipt(f)))
+	f.Add(EncodeTreeReceipt(TreeReceipt{Entries: 1}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var r TreeReceipt
+		var err error
+		bounded(t, len(b), func() { r, err = DecodeTreeReceipt(b) })
+		if outcome(t, err) != "ok" {
+			return
+		}
+		if got := stable(t, r); !bytes.Equal(got, EncodeTreeReceipt(r)) {
+			t.Fatalf("EncodeTreeReceipt gives %x, the frame has %x", EncodeTreeReceipt(r), got)
+		}
+		signed := TreeReceiptBytes(r)
+		if r.Signature[0]++; !bytes.Equal(signed, TreeReceiptBytes(r)) || len(signed) >= len(b) {
+			t.Fatalf("signed: %x of %x", signed, b)
+		}
+	})
+}
+
+// FuzzTreeVerdicts: the body of a TREE_VERDICTS behind two bytes.
+func FuzzTreeVerdicts(f *testing.F) {
+	for _, v := range readVectors(f) {
+		if v.typ == "TREE_VERDICTS" && len(v.hex) > 2 && len(v.hex) < 1000 {
+			f.Add(v.hex[2:])
+		}
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		body := append([]byte{0xa4, 0x01}, b...)
+		msg, err := Decode(TTreeVerdicts, body)
+		if outcome(t, err) != "ok" {
+			return
+		}
+		if got := stable(t, msg); !bytes.Equal(got, body) && len(got) >= len(body) {
+			t.Fatalf("%x became %x", body, got)
+		}
+		m := msg.(TreeVerdicts)
+		no, hashes, failed := m.First, 0, 0
+		for _, run := range m.Runs {
+			if run.Count == 0 || run.Count > MaxPart || run.Code > uint64(VerdictHash) {
+				t.Fatalf("runs %v", m)
+			}
+			for range run.Count {
+				switch VerdictCode(run.Code) {
+				case VerdictHash:
+					hashes++
+				case VerdictFailed:
+					if m.Failed[failed].No != no {
+						t.Fatalf("entry %d failed: %v", no, m.Failed)
+					}
+					failed++
+				}
+				no++
+			}
+		}
+		if no != m.First+m.Entries() || m.Entries() > MaxPart || no >= MaxTreeEntries || failed != len(m.Failed) || hashes*cvLen != len(m.Hashes) {
+			t.Fatalf("%d entries of %+v", m.Entries(), m)
 		}
 	})
 }

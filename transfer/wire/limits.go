@@ -27,6 +27,20 @@ const (
 	MaxHashes = 8192
 	// MaxEntries is the most entries in one ENTRIES.
 	MaxEntries = 4096
+	// MaxPart is the most entries in one TREE_PART, files in one PACK, and elements of every list about them.
+	MaxPart = 4096
+	// MaxRecords is the most bytes of records in one TREE_PART.
+	MaxRecords = 256 << 10
+	// MaxAhead is the most parts that may be without verdicts at a time.
+	MaxAhead = 1024
+	// MaxTreeEntries is above the number of every entry and pack of a tree.
+	MaxTreeEntries = 1 << 40
+	// MaxPack is the largest body of a PACK frame, MaxSmall the largest file that surely fits into one.
+	MaxPack  = 1 << 20
+	MaxSmall = MaxPack - packFixed - packLeast - packMeta
+	// MaxRules is the most rules in one TREE_GET, MaxRule the longest one.
+	MaxRules = 4096
+	MaxRule  = 4352
 	// MaxCursor is the longest cursor of a listing.
 	MaxCursor = 4096
 

@@ -55,6 +55,8 @@ type Open struct {
 	RootHash    *Hash      `cbor:"6,keyasint,omitempty"`              // needed for CompareRoot
 	Priority    uint8      `cbor:"8,keyasint,omitempty" wire:"max=9"` // 0 is the usual one, 9 goes first
 	JobID       []byte     `cbor:"12,keyasint,omitempty" wire:"min=16,max=16"`
+	Tree        uint64     `cbor:"23,keyasint,omitempty" wire:"max=0xffffffff"`   // handle of the tree that the file is an entry of; Root and Path are empty then
+	Entry       uint64     `cbor:"25,keyasint,omitempty" wire:"max=0xffffffffff"` // its number there
 }
 
 // Type returns TOpen.
@@ -63,6 +65,12 @@ func (Open) Type() Type { return TOpen }
 func (m Open) check() error {
 	if m.Compare == CompareRoot && m.RootHash == nil {
 		return errf(CodeProtocol, "a comparison of roots without a root")
+	}
+	if m.Tree != 0 && (m.Root != "" || !m.Path.IsZero()) {
+		return errf(CodeProtocol, "an entry of a tree with a path of its own")
+	}
+	if (m.Tree == 0) != (m.Entry == 0) {
+		return errf(CodeProtocol, "a tree without an entry, or an entry without a tree")
 	}
 	// With the largest chunks this is MaxFileSize.
 	if limit := uint64(MaxChunks) << min(m.ChunkLog2, MaxChunkLog2); m.Size != UnknownSize && m.Size > limit {

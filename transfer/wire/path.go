@@ -53,6 +53,15 @@ func (p Path) String() string {
 	return strings.Join(p.parts, "/")
 }
 
+// EncodedLen returns an upper bound of the bytes that p takes in a message.
+func (p Path) EncodedLen() int {
+	n := 3 + 2*len(p.parts)
+	for _, part := range p.parts {
+		n += len(part)
+	}
+	return n
+}
+
 // MarshalCBOR encodes p as an array of byte strings.
 func (p Path) MarshalCBOR() ([]byte, error) {
 	list := make([][]byte, len(p.parts))
@@ -74,17 +83,23 @@ func (p *Path) UnmarshalCBOR(b []byte) error {
 	if _, err := checkPath(b); err != nil {
 		return err
 	}
-	var list [][]byte
-	if err := decMode.Unmarshal(b, &list); err != nil {
+	h, err := readHead(b)
+	if err != nil {
 		return err
 	}
-	parts := make([]string, len(list))
-	for i, part := range list {
-		parts[i] = string(part)
+	// One string for all: a message can have a lot of short components.
+	parts, s := make([]string, h.arg), string(b)
+	for i, at := 0, h.n; i < len(parts); i++ {
+		e, err := readHead(b[at:])
+		if err != nil {
+			return err
+		}
+		at += e.n
+		parts[i] = s[at : at+int(e.arg)]
+		at += len(parts[i])
 	}
-	var err error
-	*p, err = NewPath(parts...)
-	return err
+	*p = Path{parts}
+	return nil
 }
 
 // checkName holds the rules for one component.

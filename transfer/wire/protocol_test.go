@@ -158,11 +158,16 @@ func TestProtocolExamples(t *testing.T) {
 		seen[h.Type] = true
 		var again []byte
 		var got string
-		if h.Type == TData {
+		switch h.Type {
+		case TData:
 			var d Data
 			d, err = r.Data(h, make([]byte, MaxDataFrame))
 			got, again = text(d), dataFrame(h.ID, d)
-		} else {
+		case TPack:
+			var p packValue
+			p, err = allFiles(r.Pack(h, make([]byte, MaxPack)))
+			got, again = text(p), packFrame(h.ID, p)
+		default:
 			var m Message
 			if m, err = r.Message(h); err == nil {
 				got = text(m)
@@ -183,7 +188,7 @@ func TestProtocolExamples(t *testing.T) {
 			t.Errorf("more than one frame in\n%s", block)
 		}
 	}
-	for _, typ := range append(allTypes(), TData) {
+	for _, typ := range append(allTypes(), TData, TPack) {
 		if !seen[typ] {
 			t.Errorf("no example of %v", typ)
 		}
@@ -204,7 +209,7 @@ func rows(doc, heading, pattern string) map[string]string {
 func TestProtocolTypes(t *testing.T) {
 	doc := readProtocol(t)
 	table := map[string]string{}
-	for _, m := range regexp.MustCompile(`(?m)^\| ([0-9A-F]{2}) \| ([A-Z]+) \| (?:c→s|s→c|S→R|R→S|both) \|`).FindAllStringSubmatch(doc, -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\| ([0-9A-F]{2}) \| ([A-Z_]+) \| (?:c→s|s→c|S→R|R→S|both) \|`).FindAllStringSubmatch(doc, -1) {
 		table[m[1]] = m[2]
 	}
 	want := map[string]string{}
@@ -243,6 +248,9 @@ func TestProtocolLimits(t *testing.T) {
 		"body of a control frame": fmt.Sprint(MaxControl), "the same before WELCOME, JOINED and ENROLLED": fmt.Sprint(MaxControlPreAuth),
 		"payload of DATA": fmt.Sprint(MaxPayload), "body of DATA": fmt.Sprint(MaxDataFrame), "chunk": fmt.Sprintf("2^%d to 2^%d", MinChunkLog2, MaxChunkLog2),
 		"chunks of a file": power(MaxChunks), "file": power(MaxFileSize), "ranges, parts of a message": fmt.Sprint(MaxRanges),
+		"body of PACK": fmt.Sprint(MaxPack), "file in a PACK": fmt.Sprint(MaxSmall), "entries of a TREE_PART, files of a PACK": fmt.Sprint(MaxPart),
+		"records of a TREE_PART": fmt.Sprint(MaxRecords), "parts without verdicts": fmt.Sprint(MaxAhead), "entries of a tree": power(MaxTreeEntries) + "-1",
+		"packs of a tree": power(MaxTreeEntries), "rules of a TREE_GET": fmt.Sprint(MaxRules), "rule": fmt.Sprint(MaxRule),
 		"CVs of a message": fmt.Sprint(MaxHashes), "entries of a page": fmt.Sprint(MaxEntries), "cursor": fmt.Sprint(MaxCursor), "path": fmt.Sprint(MaxPath),
 		"component": fmt.Sprint(MaxName), "components": fmt.Sprint(MaxDepth), "target of a link": fmt.Sprint(MaxTarget),
 		"agent, reason, text of an error": fmt.Sprint(MaxText), "name of a root or a client": fmt.Sprint(MaxLabel), "words of a list": fmt.Sprint(MaxCaps),
@@ -319,6 +327,45 @@ func TestTagsHaveTheLimits(t *testing.T) {
 		{"HASHES count", at(THashes, 3).max, MaxHashes},
 		{"HASHLIST", at(THashList, 1).max, MaxHashes * cvLen},
 		{"SPACED free", at(TSpaced, 1).max, maxInt},
+		{"OPEN entry", at(TOpen, 25).max, MaxTreeEntries - 1},
+		{"TREE_OPEN root", at(TTreeOpen, 3).max, MaxLabel},
+		{"TREE_OPEN flags", at(TTreeOpen, 11).max, treeFlags},
+		{"TREE_OPENED ahead", at(TTreeOpened, 1).max, MaxAhead},
+		{"TREE_OPENED small", at(TTreeOpened, 3).max, MaxSmall},
+		{"TREE_PART first", at(TTreePart, 1).max, MaxTreeEntries - 1},
+		{"TREE_PART count", at(TTreePart, 3).max, MaxPart},
+		{"TREE_PART records", at(TTreePart, 5).max, MaxRecords},
+		{"TREE_VERDICTS first", at(TTreeVerdicts, 1).max, MaxTreeEntries - 1},
+		{"TREE_VERDICTS runs", at(TTreeVerdicts, 3).count, MaxPart},
+		{"TREE_VERDICTS code", at(TTreeVerdicts, 3).elem.elems[0].max, uint64(VerdictHash)},
+		{"TREE_VERDICTS count", at(TTreeVerdicts, 3).elem.elems[1].max, MaxPart},
+		{"TREE_VERDICTS failed", at(TTreeVerdicts, 2).count, MaxPart},
+		{"TREE_VERDICTS failed entry", at(TTreeVerdicts, 2, 1).max, MaxTreeEntries - 1},
+		{"TREE_VERDICTS failed text", at(TTreeVerdicts, 2, 2).max, MaxText},
+		{"TREE_VERDICTS hashes", at(TTreeVerdicts, 4).max, MaxPart * cvLen},
+		{"TREE_SKIP same", at(TTreeSkip, 2).count, MaxPart},
+		{"TREE_SKIP same entry", at(TTreeSkip, 2).elem.max, MaxTreeEntries - 1},
+		{"TREE_SKIP gone", at(TTreeSkip, 4).count, MaxPart},
+		{"TREE_SKIP gone entry", at(TTreeSkip, 4).elem.max, MaxTreeEntries - 1},
+		{"TREE_ACK packs", at(TTreeAck, 2).count, MaxPart},
+		{"TREE_ACK published", at(TTreeAck, 4).count, MaxPart},
+		{"TREE_ACK failed", at(TTreeAck, 6).count, MaxPart},
+		{"TREE_EXTRA entries", at(TTreeExtra, 1).count, MaxPart},
+		{"TREE_EXTRA size", at(TTreeExtra, 1, 5).max, maxInt},
+		{"TREE_EXTRA total", at(TTreeExtra, 4).max, MaxTreeEntries - 1},
+		{"TREE_DELETE paths", at(TTreeDelete, 1).count, MaxPart},
+		{"TREE_DELETED count", at(TTreeDeleted, 1).max, MaxPart},
+		{"TREE_DELETED failed", at(TTreeDeleted, 2).count, MaxPart},
+		{"TREE_COMMIT entries", at(TTreeCommit, 1).max, MaxTreeEntries - 1},
+		{"TREE_RECEIPT entries", at(TTreeReceipt, 5).max, MaxTreeEntries - 1},
+		{"TREE_RECEIPT files", at(TTreeReceipt, 19).max, MaxTreeEntries - 1},
+		{"TREE_RECEIPT root name", at(TTreeReceipt, 15).max, MaxLabel},
+		{"TREE_RECEIPT signer", at(TTreeReceipt, 17).max, MaxSigner},
+		{"TREE_GET root", at(TTreeGet, 1).max, MaxLabel},
+		{"TREE_GET flags", at(TTreeGet, 7).max, treeFlags},
+		{"TREE_GET walk", at(TTreeGet, 9).max, treeWalk},
+		{"TREE_GET rules", at(TTreeGet, 2).count, MaxRules},
+		{"TREE_GET rule", at(TTreeGet, 2).elem.max, MaxRule},
 		{"ENROLL name", at(TEnroll, 2).max, MaxLabel},
 	} {
 		if c.got != c.want {

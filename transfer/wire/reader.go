@@ -6,14 +6,18 @@ import (
 	"io"
 )
 
-// bodyStep is how much is allocated for a body before that much of it has arrived, and what a Reader keeps.
-const bodyStep = 64 << 10
+const (
+	// bodyStep is how much is allocated for a body before that much of it has arrived.
+	bodyStep = 64 << 10
+	// bodyKeep is how much a Reader keeps for the next body: with that a TREE_PART of 64 KiB of records fits as well.
+	bodyKeep = 2 * bodyStep
+)
 
 // Reader takes frames from one stream. It reads no byte beyond the frame that was asked for, so the stream can be given
 // to another reader between frames. It is not safe for concurrent use.
 //
 // An error of the stream, and every error of Next, is final: the Reader has lost its place, and each later call returns
-// the same error. An error of Message or Data is final only when it is an error of the stream; otherwise the frame has
+// the same error. An error of Message, Data or Pack is final only when it is an error of the stream; otherwise the frame has
 // been read and the next one can be, if the code of the ProtocolError lets the session go on.
 type Reader struct {
 	r          io.Reader
@@ -53,7 +57,7 @@ func (r *Reader) Next() (Header, error) {
 		return Header{}, r.fail(err)
 	}
 	h, err := parseHeader(&r.head)
-	if err == nil && h.Type != TData && h.Length > r.maxControl {
+	if err == nil && h.Type != TData && h.Type != TPack && h.Length > r.maxControl {
 		err = errf(CodeLimit, "%v of %d bytes, the limit is %d", h.Type, h.Length, r.maxControl)
 	}
 	if err != nil {
@@ -75,15 +79,15 @@ func (r *Reader) Message(h Header) (Message, error) {
 		}
 		return nil, errf(CodeUnsupported, "%v is not known", h.Type)
 	}
-	if h.Type == TData {
-		return nil, errors.New("wire: Message called for DATA") // the body is skipped by Next
+	if h.Type == TData || h.Type == TPack {
+		return nil, fmt.Errorf("wire: Message called for %v", h.Type) // the body is skipped by Next
 	}
 	body, err := r.readBody()
 	if err != nil {
 		return nil, err
 	}
 	m, err := Decode(h.Type, body)
-	if cap(r.body) > bodyStep {
+	if cap(r.body) > bodyKeep {
 		r.body = nil
 	}
 	return m, err
@@ -106,6 +110,25 @@ func (r *Reader) Data(h Header, buf []byte) (Data, error) {
 		return Data{}, err
 	}
 	return DecodeData(h.Flags, body)
+}
+
+// Pack reads the body of the PACK frame h, which Next has just returned, into buf, which its files alias. One of MaxPack
+// bytes holds every frame; one that is too short for h is an error and nothing is read.
+func (r *Reader) Pack(h Header, buf []byte) (Pack, error) {
+	if err := r.take(h); err != nil {
+		return Pack{}, err
+	}
+	if h.Type != TPack {
+		return Pack{}, fmt.Errorf("wire: Pack called for %v", h.Type)
+	}
+	if uint64(h.Length) > uint64(len(buf)) {
+		return Pack{}, fmt.Errorf("wire: PACK of %d bytes, the buffer has %d", h.Length, len(buf))
+	}
+	body := buf[:h.Length]
+	if err := r.fill(body); err != nil {
+		return Pack{}, err
+	}
+	return DecodePack(body)
 }
 
 // take sees that h is the frame whose body comes next.

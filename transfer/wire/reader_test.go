@@ -63,6 +63,8 @@ func TestReaderRefusesDeclaredLengthAtOnce(t *testing.T) {
 		{Header{Type: 0x7f, Length: MaxControlPreAuth + 1, ID: 2}, MaxControlPreAuth},
 		{Header{Type: TData, Length: 1<<32 - 1, ID: 2}, MaxControl},
 		{Header{Type: TData, Length: MaxDataFrame + 1, ID: 2}, MaxControl},
+		{Header{Type: TPack, Length: 1<<32 - 1, ID: 2}, MaxControl},
+		{Header{Type: TPack, Length: MaxPack + 1, ID: 2}, MaxControlPreAuth},
 	} {
 		src := &endless{}
 		r := NewReader(io.MultiReader(bytes.NewReader(c.h.append(nil)), src), c.max)
@@ -124,7 +126,7 @@ func TestReaderReadsWholeLargeBody(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got, m) {
 		t.Fatalf("not what was sent: %v", err)
 	}
-	if cap(r.body) > bodyStep {
+	if cap(r.body) > bodyKeep {
 		t.Errorf("%d bytes kept after a large body", cap(r.body))
 	}
 	if h, err = r.Next(); err != nil || h.Type != TDone {
@@ -147,13 +149,14 @@ func TestReaderReadsNoFurther(t *testing.T) {
 
 // What the caller does not take is skipped, an unknown type as well, and the stream goes on.
 func TestReaderSkips(t *testing.T) {
-	unknown := append(Header{Type: 0x30, Flags: 7, Length: 100_000, ID: 8}.append(nil), make([]byte, 100_000)...)
+	unknown := append(Header{Type: 0x3c, Flags: 7, Length: 100_000, ID: 8}.append(nil), make([]byte, 100_000)...)
 	stream := append(mustFrame(t, nil, Bye{Reason: "skipped"}), unknown...)
 	stream = append(stream, unknown...)
 	stream = append(stream, dataFrame(3, Data{Flags: DataLast, RawLen: 2, Payload: []byte("xy")})...)
+	stream = append(stream, packFrame(3, samplePack())...)
 	stream = mustFrame(t, stream, Done{})
 	r := NewReader(bytes.NewReader(stream), MaxControl)
-	for i, want := range []Type{TBye, 0x30, 0x30, TData, TDone} {
+	for i, want := range []Type{TBye, 0x3c, 0x3c, TData, TPack, TDone} {
 		h, err := r.Next()
 		if err != nil || h.Type != want {
 			t.Fatalf("frame %d: %v, %v; want %v", i, h, err, want)
@@ -210,6 +213,46 @@ func TestReaderMisuse(t *testing.T) {
 	}
 }
 
+func TestReaderMisuseOfPack(t *testing.T) {
+	buf := make([]byte, MaxPack)
+	var p *ProtocolError
+	for name, f := range map[string]func(r *Reader, h Header) error{
+		"Message of PACK":          func(r *Reader, h Header) error { _, err := r.Message(h); return err },
+		"Data of PACK":             func(r *Reader, h Header) error { _, err := r.Data(h, buf); return err },
+		"Pack with a short buffer": func(r *Reader, h Header) error { _, err := r.Pack(h, buf[:10]); return err },
+		"Pack twice": func(r *Reader, h Header) error {
+			if _, err := r.Pack(h, buf); err != nil {
+				t.Error(err)
+			}
+			_, err := r.Pack(h, buf)
+			return err
+		},
+		"Pack of DONE": func(r *Reader, _ Header) error {
+			h, err := r.Next()
+			if err != nil || h.Type != TDone {
+				t.Errorf("%v, %v", h, err)
+			}
+			_, err = r.Pack(h, buf)
+			return err
+		},
+	} {
+		r := NewReader(bytes.NewReader(mustFrame(t, packFrame(3, samplePack()), Done{})), MaxControl)
+		h, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f(r, h); err == nil || errors.As(err, &p) {
+			t.Errorf("%s: %v", name, err)
+		}
+		for err == nil {
+			_, err = r.Next()
+		}
+		if err != io.EOF {
+			t.Errorf("%s: at the end %v", name, err)
+		}
+	}
+}
+
 func TestReaderKeepsErrorOfStream(t *testing.T) {
 	broken := errors.New("broken")
 	frame := mustFrame(t, nil, Bye{Reason: strings.Repeat("x", 100)})
@@ -259,6 +302,71 @@ func (l *loop) Read(p []byte) (int, error) {
 	n := copy(p, l.b[l.i:])
 	l.i = (l.i + n) % len(l.b)
 	return n, nil
+}
+
+// A TREE_PART of the usual size is read into memory that was there; only its records are allocated.
+func TestReaderKeepsRoomForParts(t *testing.T) {
+	m := TreePart{Count: 1, Records: make([]byte, 64<<10)}
+	r := NewReader(&loop{b: mustFrame(t, nil, m)}, MaxControl)
+	read := func() {
+		h, err := r.Next()
+		if err == nil {
+			_, err = r.Message(h)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	read()
+	if n := allocated(read); n > 80<<10 {
+		t.Errorf("%d bytes allocated for a part of %d", n, len(m.Records))
+	}
+}
+
+func TestReaderPackAllocatesNothing(t *testing.T) {
+	v := packValue{}
+	for i := range 100 {
+		v.Files = append(v.Files, PackFile{No: uint64(i + 1), Content: make([]byte, 1000)})
+	}
+	r := NewReader(&loop{b: packFrame(3, v)}, MaxControl)
+	buf := make([]byte, MaxPack)
+	n := testing.AllocsPerRun(20, func() {
+		h, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := r.Pack(h, buf)
+		files, ok := 0, true
+		for ; err == nil && ok; files++ {
+			_, ok, err = p.Next()
+		}
+		if err != nil || files != 101 {
+			t.Fatal(files, err)
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations a frame", n)
+	}
+}
+
+// An error in the middle of a PACK stays, and the files before it are good.
+func TestPackKeepsItsError(t *testing.T) {
+	v := samplePack()
+	body := packFrame(3, v)[HeaderLen:]
+	body = body[:len(body)-1]
+	p, err := DecodePack(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		f, ok, err := p.Next()
+		if want := i < 2; ok != want || (err == nil) != want {
+			t.Fatalf("file %d: %v, %v", i, ok, err)
+		}
+		if ok && text(f) != text(v.Files[i]) || !ok && !reflect.ValueOf(f).IsZero() {
+			t.Errorf("file %d: %+v", i, f)
+		}
+	}
 }
 
 func TestReaderDataAllocatesNothing(t *testing.T) {

@@ -44,6 +44,7 @@ func samples(t testing.TB) []Message {
 			RootHash: &hash, Priority: 9, JobID: make([]byte, 16),
 		},
 		Open{Size: 1 << 42, ChunkLog2: 18, Alg: AlgBLAKE3, Meta: Meta{HasMode: true}},
+		Open{Size: 1, ChunkLog2: 18, Alg: AlgBLAKE3, Tree: 1<<32 - 1, Entry: MaxTreeEntries - 1},
 		Opened{State: StateNew, Epoch: 1},
 		Opened{State: StatePartial, Epoch: 2, Have: Ranges{{Start: 0, Count: 912}, {Start: 1000, Count: 1}}, Parts: []Part{{Chunk: 912, Bytes: 90112}}},
 		Opened{State: StateDone, Receipt: &receipt},
@@ -75,9 +76,87 @@ func samples(t testing.TB) []Message {
 		HashList{}, HashList{CVs: []Hash{hash, {}}},
 		Symlink{Path: p, Target: "x"}, Symlink{Root: "r", Path: p, Target: "/\xff", IfExists: IfExistsFail, Meta: &Meta{HasMTime: true}},
 		SetMeta{Path: p}, SetMeta{Root: "r", Path: p, Meta: meta},
+		TreeOpen{}, TreeOpen{
+			Tree: TransferID{1}, Root: "backup", Path: p, Durability: DurabilityNone, Compare: TreeByContent, Flags: treeFlags,
+			Backup: mustPath(t, "old"),
+		},
+		TreeOpened{Ahead: 1}, TreeOpened{Ahead: MaxAhead, Small: MaxSmall, Held: true, Into: p},
+		TreePart{Count: 1, Records: []byte{1}},
+		TreePart{First: MaxTreeEntries - MaxPart - 1, Count: MaxPart, Records: make([]byte, MaxPart), Last: true},
+		TreePart{First: 5, Last: true},
+		TreeVerdicts{},
+		TreeVerdicts{
+			First: 1 << 32, Runs: []Verdicts{{Code: 6, Count: 1}, {Code: 7, Count: 2}, {Code: 0, Count: MaxPart - 4}, {Code: 6, Count: 1}},
+			Failed: []TreeFailure{{No: 1 << 32, Code: CodeExists}, {No: 1<<32 + MaxPart - 1, Code: 0x0177, Text: "no"}}, Hashes: make([]byte, 64),
+		},
+		TreeSkip{Same: []uint64{1}}, TreeSkip{Same: []uint64{2, 4}, Gone: []uint64{1, 3, MaxTreeEntries - 1}},
+		TreeAck{},
+		TreeAck{
+			Packs: []Range{{Start: 0, Count: 2}, {Start: 3, Count: MaxTreeEntries - 3}}, Published: []Range{{Start: 1, Count: 4}, {Start: 6, Count: 1}},
+			Failed: []TreeFailure{{No: 5, Code: CodeChunkBad}, {No: 7, Code: CodeNoSpace, Text: "full"}},
+		},
+		TreeExtra{Last: true}, TreeExtra{Entries: []ExtraEntry{{Path: p, Kind: KindDir}}},
+		TreeExtra{Entries: []ExtraEntry{{Path: mustPath(t, "x"), Kind: KindFile, Size: maxInt}, {Path: p, Kind: KindOther}}, Last: true, Total: MaxTreeEntries - 1},
+		TreeDelete{Paths: []Path{p}}, TreeDelete{Paths: []Path{p, mustPath(t, "a")}},
+		TreeDeleted{Count: 1}, TreeDeleted{Count: MaxPart - 1, Failed: []TreeFailure{{No: MaxPart - 1, Code: CodeNotEmpty, Text: "not empty"}}},
+		TreeCommit{Entries: 1}, TreeCommit{Entries: MaxTreeEntries - 1, Manifest: hash},
+		TreeReceipt{Entries: 1}, treeReceipt(t),
+		TreeGet{}, TreeGet{Root: "r", Path: p, Compare: TreeByContent, Flags: treeFlags, Walk: treeWalk, Rules: []string{"- *.o", "+ größe"}},
 		Enroll{CodeID: []byte{1, 2}, MAC: hash[:]}, Enroll{CodeID: []byte{1, 2}, MAC: hash[:], Name: "laptop"},
 		Enrolled{MAC: hash[:]}, Enrolled{MAC: hash[:], Name: "laptop-2", Roots: roots},
 	}
+}
+
+func treeReceipt(t testing.TB) TreeReceipt {
+	return TreeReceipt{
+		Tree: TransferID{7}, Manifest: Hash{1, 31: 0xff}, Entries: 12345, Path: mustPath(t, "a", "b \xff\n"), TimeNS: 1_700_000_000_000_000_001,
+		Durability: DurabilityBatch, Signature: [64]byte{63: 9}, RootName: "backup", Signer: []byte{0x30, 0x2a}, Files: 12344, List: &Hash{2},
+	}
+}
+
+// packValue is a PACK as vectors and examples write it.
+type packValue struct {
+	Number uint64
+	Files  []PackFile
+}
+
+// allFiles takes a PACK apart.
+func allFiles(p Pack, err error) (packValue, error) {
+	v := packValue{Number: p.Number}
+	for err == nil {
+		f, ok, e := p.Next()
+		if err = e; !ok {
+			break
+		}
+		v.Files = append(v.Files, f)
+	}
+	return v, err
+}
+
+// packFrame is a PACK as a whole frame.
+func packFrame(id uint32, v packValue) []byte {
+	b := AppendPackHeader(nil)
+	for i := range v.Files {
+		f := &v.Files[i]
+		m := &f.Meta
+		if m.IsZero() {
+			m = nil
+		}
+		b = AppendPackFile(b, f.No, m, len(f.Content))
+		b = append(b, f.Content...)
+		b = append(b, f.Root[:]...)
+	}
+	PutPackHeader(b, id, v.Number, len(v.Files))
+	return b
+}
+
+// samplePack is a PACK with files of all forms.
+func samplePack() packValue {
+	return packValue{Number: MaxTreeEntries - 1, Files: []PackFile{
+		{No: 1, Root: Hash{1, 31: 2}, Content: []byte("content")},
+		{No: MaxTreeEntries - 1, Root: Hash{3}, Content: []byte{}, Meta: Meta{HasMode: true, Mode: 0o7777, HasMTime: true, MTimeNS: -1}},
+		{No: 2, Content: []byte{0}, Meta: Meta{HasMode: true, HasMTime: true}},
+	}}
 }
 
 // allTypes returns every control message.
@@ -102,7 +181,7 @@ func mustPath(t testing.TB, parts ...string) Path {
 
 func mustEncode(t testing.TB, m Message) []byte {
 	t.Helper()
-	b, err := encode(m)
+	b, err := appendBody(nil, m)
 	if err != nil {
 		t.Fatalf("encode %+v: %v", m, err)
 	}
@@ -123,6 +202,8 @@ func textOf(v reflect.Value) string {
 		return fmt.Sprintf("%d+%d", x.Start, x.Count)
 	case Part:
 		return fmt.Sprintf("%d:%d", x.Chunk, x.Bytes)
+	case Verdicts:
+		return fmt.Sprintf("%dx%d", x.Code, x.Count)
 	case Code:
 		return x.String()
 	case Meta:
@@ -179,7 +260,7 @@ func TestSamplesHaveEveryType(t *testing.T) {
 			t.Errorf("no sample of %v", typ)
 		}
 	}
-	if len(n) != len(allTypes()) || len(n) != 33 {
-		t.Errorf("%d types have samples, %d are decoded, want 33", len(n), len(allTypes()))
+	if len(n) != len(allTypes()) || len(n) != 45 {
+		t.Errorf("%d types have samples, %d are decoded, want 45", len(n), len(allTypes()))
 	}
 }

@@ -6,7 +6,7 @@ import "testing"
 // and nothing is allocated for them.
 func TestPassesStandAlone(t *testing.T) {
 	for _, v := range readVectors(t) {
-		if v.typ == "stream" || v.typ == "DATA" || v.expect != "PROTOCOL" {
+		if !v.isControl() || v.expect != "PROTOCOL" {
 			continue
 		}
 		s := specs[typeByName(t, v.typ)]
@@ -27,7 +27,7 @@ func TestPassesStandAlone(t *testing.T) {
 // What a hostile body costs is bounded by its length, also when it declares much.
 func TestRefusalAllocatesLittle(t *testing.T) {
 	for _, v := range readVectors(t) {
-		if v.typ == "stream" || v.typ == "DATA" || v.expect == "ok" {
+		if !v.isControl() || v.expect == "ok" {
 			continue
 		}
 		typ := typeByName(t, v.typ)
@@ -39,17 +39,35 @@ func TestRefusalAllocatesLittle(t *testing.T) {
 
 // The most that a body of the largest size can make us allocate.
 func TestLargestBodiesAllocateBoundedly(t *testing.T) {
-	m := Entries{}
+	entries := Entries{}
 	for i := range MaxEntries {
-		m.Entries = append(m.Entries, Entry{Name: string([]byte{'0' + byte(i>>9), '0' + byte(i>>6&7), '0' + byte(i>>3&7), '0' + byte(i&7)}), Kind: KindFile})
+		entries.Entries = append(entries.Entries, Entry{Name: string([]byte{'0' + byte(i>>9), '0' + byte(i>>6&7), '0' + byte(i>>3&7), '0' + byte(i&7)}), Kind: KindFile})
 	}
-	body := mustEncode(t, m)
-	if n := allocated(func() {
-		if _, err := Decode(TEntries, body); err != nil {
-			t.Error(err)
+	deep := make([]string, MaxDepth)
+	for i := range deep {
+		deep[i] = "n"
+	}
+	long, short, extra := TreeDelete{}, TreeDelete{}, TreeExtra{}
+	for range MaxControl/(2*MaxDepth+3) - 1 {
+		long.Paths = append(long.Paths, mustPath(t, deep...))
+	}
+	for range MaxPart {
+		short.Paths = append(short.Paths, mustPath(t, "n"))
+		extra.Entries = append(extra.Entries, ExtraEntry{Path: short.Paths[0], Kind: KindFile})
+	}
+	verdicts := TreeVerdicts{}
+	for i := range uint64(MaxPart) {
+		verdicts.Runs = append(verdicts.Runs, Verdicts{Code: i % 2, Count: 1})
+	}
+	for _, m := range []Message{entries, long, short, extra, verdicts, TreeAck{Failed: failures(MaxPart, 0)}} {
+		body := mustEncode(t, m)
+		if n := allocated(func() {
+			if _, err := Decode(m.Type(), body); err != nil {
+				t.Error(err)
+			}
+		}); n > uint64(30*len(body)) {
+			t.Errorf("%v: %d bytes allocated for %d", m.Type(), n, len(body))
 		}
-	}); n > uint64(30*len(body)) {
-		t.Errorf("%d bytes allocated for %d", n, len(body))
 	}
 }
 

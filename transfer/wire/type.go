@@ -5,7 +5,7 @@ import "strconv"
 // Type is the first byte of a frame: which message it is.
 type Type uint8
 
-// The messages. 0x12, 0x13 and 0x30 to 0x33 are reserved (PROTOCOL.md, "Reserved numbers").
+// The messages. 0x13 is reserved (PROTOCOL.md, "Reserved numbers").
 const (
 	THello   Type = 0x01
 	TWelcome Type = 0x02
@@ -19,6 +19,7 @@ const (
 
 	TOpen    Type = 0x10
 	TOpened  Type = 0x11
+	TPack    Type = 0x12
 	TData    Type = 0x14
 	TAck     Type = 0x15
 	TNack    Type = 0x16
@@ -42,6 +43,19 @@ const (
 	TSetMeta  Type = 0x2D
 	TSpaced   Type = 0x2E
 
+	TTreeOpen     Type = 0x30
+	TTreePart     Type = 0x31
+	TTreeCommit   Type = 0x32
+	TTreeReceipt  Type = 0x33
+	TTreeOpened   Type = 0x34
+	TTreeVerdicts Type = 0x35
+	TTreeSkip     Type = 0x36
+	TTreeAck      Type = 0x37
+	TTreeExtra    Type = 0x38
+	TTreeDelete   Type = 0x39
+	TTreeDeleted  Type = 0x3A
+	TTreeGet      Type = 0x3B
+
 	TEnroll   Type = 0x40
 	TEnrolled Type = 0x41
 )
@@ -54,6 +68,9 @@ var typeNames = [...]string{
 	TGet: "GET", TList: "LIST", TEntries: "ENTRIES", TStat: "STAT", TStated: "STATED", TMkdir: "MKDIR",
 	TRemove: "REMOVE", TRename: "RENAME", TDone: "DONE", TSpace: "SPACE", THashes: "HASHES", THashList: "HASHLIST",
 	TSymlink: "SYMLINK", TSetMeta: "SETMETA", TSpaced: "SPACED",
+	TPack: "PACK", TTreeOpen: "TREE_OPEN", TTreePart: "TREE_PART", TTreeCommit: "TREE_COMMIT", TTreeReceipt: "TREE_RECEIPT",
+	TTreeOpened: "TREE_OPENED", TTreeVerdicts: "TREE_VERDICTS", TTreeSkip: "TREE_SKIP", TTreeAck: "TREE_ACK", TTreeExtra: "TREE_EXTRA",
+	TTreeDelete: "TREE_DELETE", TTreeDeleted: "TREE_DELETED", TTreeGet: "TREE_GET",
 	TEnroll: "ENROLL", TEnrolled: "ENROLLED",
 }
 
@@ -68,7 +85,7 @@ func (t Type) String() string {
 	return "type 0x" + strconv.FormatUint(0x100|uint64(t), 16)[1:]
 }
 
-// Message is a message other than DATA, as a value: Hello, not *Hello. Only the types of this package are messages.
+// Message is a message other than DATA and PACK, as a value: Hello, not *Hello. Only the types of this package are messages.
 type Message interface{ Type() Type }
 
 // SessionID names a session; the server draws it.

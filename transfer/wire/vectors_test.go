@@ -76,6 +76,9 @@ func parseVector(t testing.TB, file, block string) vector {
 	return v
 }
 
+// isControl tells whether v is the body of a control message.
+func (v vector) isControl() bool { return v.typ != "stream" && v.typ != "DATA" && v.typ != "PACK" }
+
 // mustHex reads words of hex, each as it is or as (..)*n.
 func mustHex(t testing.TB, s string) []byte {
 	t.Helper()
@@ -133,6 +136,8 @@ func TestVectors(t *testing.T) {
 				v.testStream(t)
 			case "DATA":
 				v.testData(t)
+			case "PACK":
+				v.testPack(t)
 			default:
 				v.testMessage(t)
 			}
@@ -180,6 +185,22 @@ func (v vector) testData(t *testing.T) {
 	}
 }
 
+func (v vector) testPack(t *testing.T) {
+	p, err := allFiles(DecodePack(v.hex))
+	if got := outcome(t, err); got != v.expect {
+		t.Fatalf("got %s (%v), want %s", got, err, v.expect)
+	}
+	if err != nil {
+		return
+	}
+	if got := text(p); got != v.value {
+		t.Errorf("value\n got %s\nwant %s", got, v.value)
+	}
+	if got := packFrame(9, p); !bytes.Equal(got[HeaderLen:], v.hex) {
+		t.Errorf("encodes again to %x", got)
+	}
+}
+
 // dataFrame is d as a whole frame.
 func dataFrame(id uint32, d Data) []byte {
 	b := AppendDataHeader(nil, id, d.Flags, d.Chunk, d.Offset, d.RawLen, uint32(len(d.Payload)))
@@ -193,7 +214,7 @@ func dataFrame(id uint32, d Data) []byte {
 // testStream reads frames until the end, going on where the protocol does.
 func (v vector) testStream(t *testing.T) {
 	r := NewReader(bytes.NewReader(v.hex), MaxControl)
-	buf := make([]byte, MaxDataFrame)
+	buf := make([]byte, MaxPack)
 	result, seen := "ok", []string{}
 	for {
 		h, err := r.Next()
@@ -201,10 +222,8 @@ func (v vector) testStream(t *testing.T) {
 			break
 		}
 		fatal := err != nil
-		if err == nil && h.Type == TData {
-			_, err = r.Data(h, buf)
-		} else if err == nil {
-			_, err = r.Message(h)
+		if err == nil {
+			err = readFrame(r, h, buf)
 		}
 		name := h.Type.String()
 		if err != nil {
@@ -224,6 +243,19 @@ func (v vector) testStream(t *testing.T) {
 	}
 }
 
+// readFrame reads the body of the frame h, of whatever type it is.
+func readFrame(r *Reader, h Header, buf []byte) (err error) {
+	switch h.Type {
+	case TData:
+		_, err = r.Data(h, buf)
+	case TPack:
+		_, err = allFiles(r.Pack(h, buf))
+	default:
+		_, err = r.Message(h)
+	}
+	return err
+}
+
 // Each message has vectors of both kinds, and of each code that the general rules can give for it.
 func TestVectorsCoverEachMessage(t *testing.T) {
 	n := map[string]map[string]int{}
@@ -235,10 +267,10 @@ func TestVectorsCoverEachMessage(t *testing.T) {
 		n[v.typ][v.expect]++
 		total++
 	}
-	if total < 700 {
+	if total < 1000 {
 		t.Errorf("%d vectors; have files gone?", total)
 	}
-	for _, typ := range append(allTypes(), TData) {
+	for _, typ := range append(allTypes(), TData, TPack) {
 		c := n[typ.String()]
 		if c["ok"] < 2 || c["PROTOCOL"] < 3 || c["UNSUPPORTED"] < 1 {
 			t.Errorf("%v has vectors %v", typ, c)
@@ -275,7 +307,7 @@ func TestPrefixesFail(t *testing.T) {
 		}
 	}
 	for _, v := range readVectors(t) {
-		if v.expect == "ok" && v.typ != "stream" && v.typ != "DATA" {
+		if v.expect == "ok" && v.isControl() {
 			whole(t, typeByName(t, v.typ), v.hex)
 		}
 	}
@@ -293,6 +325,8 @@ func TestStreamPrefixesAreCut(t *testing.T) {
 	}
 	stream = append(stream, dataFrame(3, Data{Flags: DataLast, RawLen: 2, Payload: []byte("xy")})...)
 	border[len(stream)] = true
+	stream = append(stream, packFrame(3, samplePack())...)
+	border[len(stream)] = true
 	buf := make([]byte, MaxDataFrame)
 	for i := range len(stream) + 1 {
 		r := NewReader(bytes.NewReader(stream[:i]), MaxControl)
@@ -302,11 +336,7 @@ func TestStreamPrefixesAreCut(t *testing.T) {
 			if h, err = r.Next(); err != nil {
 				break
 			}
-			if h.Type == TData {
-				_, err = r.Data(h, buf)
-			} else {
-				_, err = r.Message(h)
-			}
+			err = readFrame(r, h, buf)
 		}
 		want := io.ErrUnexpectedEOF
 		if border[i] {
