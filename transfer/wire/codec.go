@@ -37,7 +37,8 @@ var specs = [len(typeNames)]spec{
 	TTreeOpen: specOf[TreeOpen](), TTreePart: specOf[TreePart](), TTreeCommit: specOf[TreeCommit](), TTreeReceipt: specOf[TreeReceipt](),
 	TTreeOpened: specOf[TreeOpened](), TTreeVerdicts: specOf[TreeVerdicts](), TTreeSkip: specOf[TreeSkip](), TTreeAck: specOf[TreeAck](),
 	TTreeExtra: specOf[TreeExtra](), TTreeDelete: specOf[TreeDelete](), TTreeDeleted: specOf[TreeDeleted](), TTreeGet: specOf[TreeGet](),
-	TEnroll: specOf[Enroll](), TEnrolled: specOf[Enrolled](),
+	TTreeLeft: specOf[TreeLeft](),
+	TEnroll:   specOf[Enroll](), TEnrolled: specOf[Enrolled](),
 }
 
 var (

@@ -18,7 +18,7 @@ const (
 // Header is the 12 bytes before every frame, big-endian: type u8, flags u8, reserved u16 (0), length u32, id u32.
 type Header struct {
 	Type   Type
-	Flags  uint8  // only DATA has flags
+	Flags  uint8  // only DATA and PACK have flags
 	Length uint32 // of the body
 	ID     uint32 // of the request or the transfer's handle; 0 for what concerns the session
 }
@@ -67,8 +67,8 @@ func (h Header) checkData() error {
 }
 
 func (h Header) checkPack() error {
-	if h.Flags != 0 {
-		return errf(CodeProtocol, "PACK with flags %#02x", h.Flags)
+	if h.Flags&^PackZstd != 0 {
+		return errf(CodeProtocol, "PACK with unknown flags %#02x", h.Flags&^PackZstd)
 	}
 	if h.Length > MaxPack {
 		return errf(CodeLimit, "PACK of %d bytes, the limit is %d", h.Length, MaxPack)

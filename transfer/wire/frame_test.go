@@ -274,7 +274,7 @@ func TestTypeNames(t *testing.T) {
 			t.Errorf("%#x: %s, known %v", uint8(typ), typ, typ.Known())
 		}
 	}
-	for _, typ := range []Type{0, TData, TPack, 0x13, 0x3c, 0xff} {
+	for _, typ := range []Type{0, TData, TPack, 0x13, 0x3d, 0xff} {
 		if _, err := Decode(typ, []byte{0xa0}); outcome(t, err) != "UNSUPPORTED" {
 			t.Errorf("Decode %v: %v", typ, err)
 		}

@@ -144,16 +144,16 @@ func FuzzData(f *testing.F) {
 }
 
 func FuzzPack(f *testing.F) {
-	f.Add(packFrame(1, samplePack())[HeaderLen:])
+	f.Add(uint8(0), packFrame(1, samplePack())[HeaderLen:])
 	for _, v := range readVectors(f) {
 		if v.typ == "PACK" && len(v.hex) < 1000 {
-			f.Add(v.hex)
+			f.Add(v.flags, v.hex)
 		}
 	}
-	f.Fuzz(func(t *testing.T, body []byte) {
+	f.Fuzz(func(t *testing.T, flags uint8, body []byte) {
 		var p packValue
 		var err error
-		bounded(t, len(body), func() { p, err = allFiles(DecodePack(body)) })
+		bounded(t, len(body), func() { p, err = allFiles(DecodePack(flags, body)) })
 		end := packFixed
 		for _, file := range p.Files { // also those before an error
 			if file.No == 0 || file.No >= MaxTreeEntries || file.Meta.Mode > maxMode || file.Meta.HasMode != file.Meta.HasMTime {

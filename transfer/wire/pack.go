@@ -12,12 +12,14 @@ type PackFile struct {
 	Meta Meta
 }
 
+// PackZstd is a flag of a PACK frame, with the number of DataZstd. It is reserved: answered UNSUPPORTED.
+const PackZstd = DataZstd
+
 const (
 	packFixed  = 12        // number u64, count u32
 	packEntry  = 8 + 1 + 4 // entry u64, flags u8, length u32
 	packMeta   = 2 + 8     // mode u16, mtime i64
 	packIsMeta = 0x01      // mode and mtime follow
-	packIsZstd = 0x02      // reserved: answered UNSUPPORTED
 	packLeast  = packEntry + cvLen
 )
 
@@ -68,10 +70,13 @@ type Pack struct {
 // DecodePack begins with the body of a PACK frame, which Next's files alias. The rules: the number of the pack and those of
 // its files are below MaxTreeEntries, no file is entry 0, it has 1 to MaxPart files and nothing behind them, and a mode has
 // 12 bits. An error of Next comes when the files before have been returned; it is the same again then.
-func DecodePack(body []byte) (Pack, error) {
-	h := Header{Type: TPack, Length: uint32(min(len(body), MaxPack+1)), ID: 1}
+func DecodePack(flags uint8, body []byte) (Pack, error) {
+	h := Header{Type: TPack, Flags: flags, Length: uint32(min(len(body), MaxPack+1)), ID: 1}
 	if err := h.checkPack(); err != nil {
 		return Pack{}, err
+	}
+	if flags != 0 {
+		return Pack{}, errf(CodeUnsupported, "PACK with reserved flags %#02x", flags)
 	}
 	p := Pack{Number: binary.BigEndian.Uint64(body), rest: body[packFixed:]}
 	n := binary.BigEndian.Uint32(body[8:])
@@ -106,10 +111,8 @@ func (p *Pack) Next() (f PackFile, ok bool, err error) {
 	flags, n := b[8], uint64(binary.BigEndian.Uint32(b[9:]))
 	b = b[packEntry:]
 	switch {
-	case flags&^(packIsMeta|packIsZstd) != 0:
+	case flags&^packIsMeta != 0:
 		return PackFile{}, false, errf(CodeProtocol, "PACK with a file with unknown flags %#02x", flags)
-	case flags&packIsZstd != 0:
-		return PackFile{}, false, errf(CodeUnsupported, "PACK with a file with reserved flags %#02x", flags&packIsZstd)
 	case f.No >= MaxTreeEntries:
 		return PackFile{}, false, errf(CodeLimit, "PACK with entry %d, the limit is %d", f.No, uint64(MaxTreeEntries))
 	case f.No == 0:

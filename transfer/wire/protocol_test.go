@@ -366,6 +366,7 @@ func TestTagsHaveTheLimits(t *testing.T) {
 		{"TREE_GET walk", at(TTreeGet, 9).max, treeWalk},
 		{"TREE_GET rules", at(TTreeGet, 2).count, MaxRules},
 		{"TREE_GET rule", at(TTreeGet, 2).elem.max, MaxRule},
+		{"TREE_LEFT text", at(TTreeLeft, 2).max, MaxText},
 		{"ENROLL name", at(TEnroll, 2).max, MaxLabel},
 	} {
 		if c.got != c.want {

@@ -128,7 +128,7 @@ func (r *Reader) Pack(h Header, buf []byte) (Pack, error) {
 	if err := r.fill(body); err != nil {
 		return Pack{}, err
 	}
-	return DecodePack(body)
+	return DecodePack(h.Flags, body)
 }
 
 // take sees that h is the frame whose body comes next.

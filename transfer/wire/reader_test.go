@@ -149,14 +149,14 @@ func TestReaderReadsNoFurther(t *testing.T) {
 
 // What the caller does not take is skipped, an unknown type as well, and the stream goes on.
 func TestReaderSkips(t *testing.T) {
-	unknown := append(Header{Type: 0x3c, Flags: 7, Length: 100_000, ID: 8}.append(nil), make([]byte, 100_000)...)
+	unknown := append(Header{Type: 0x3d, Flags: 7, Length: 100_000, ID: 8}.append(nil), make([]byte, 100_000)...)
 	stream := append(mustFrame(t, nil, Bye{Reason: "skipped"}), unknown...)
 	stream = append(stream, unknown...)
 	stream = append(stream, dataFrame(3, Data{Flags: DataLast, RawLen: 2, Payload: []byte("xy")})...)
 	stream = append(stream, packFrame(3, samplePack())...)
 	stream = mustFrame(t, stream, Done{})
 	r := NewReader(bytes.NewReader(stream), MaxControl)
-	for i, want := range []Type{TBye, 0x3c, 0x3c, TData, TPack, TDone} {
+	for i, want := range []Type{TBye, 0x3d, 0x3d, TData, TPack, TDone} {
 		h, err := r.Next()
 		if err != nil || h.Type != want {
 			t.Fatalf("frame %d: %v, %v; want %v", i, h, err, want)
@@ -354,7 +354,7 @@ func TestPackKeepsItsError(t *testing.T) {
 	v := samplePack()
 	body := packFrame(3, v)[HeaderLen:]
 	body = body[:len(body)-1]
-	p, err := DecodePack(body)
+	p, err := DecodePack(0, body)
 	if err != nil {
 		t.Fatal(err)
 	}

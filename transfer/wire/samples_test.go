@@ -102,6 +102,7 @@ func samples(t testing.TB) []Message {
 		TreeCommit{Entries: 1}, TreeCommit{Entries: MaxTreeEntries - 1, Manifest: hash},
 		TreeReceipt{Entries: 1}, treeReceipt(t),
 		TreeGet{}, TreeGet{Root: "r", Path: p, Compare: TreeByContent, Flags: treeFlags, Walk: treeWalk, Rules: []string{"- *.o", "+ größe"}},
+		TreeLeft{Code: CodeIOError}, TreeLeft{Path: p, Code: CodeUnsupported, Text: "a device"},
 		Enroll{CodeID: []byte{1, 2}, MAC: hash[:]}, Enroll{CodeID: []byte{1, 2}, MAC: hash[:], Name: "laptop"},
 		Enrolled{MAC: hash[:]}, Enrolled{MAC: hash[:], Name: "laptop-2", Roots: roots},
 	}
@@ -260,7 +261,7 @@ func TestSamplesHaveEveryType(t *testing.T) {
 			t.Errorf("no sample of %v", typ)
 		}
 	}
-	if len(n) != len(allTypes()) || len(n) != 45 {
-		t.Errorf("%d types have samples, %d are decoded, want 45", len(n), len(allTypes()))
+	if len(n) != len(allTypes()) || len(n) != 46 {
+		t.Errorf("%d types have samples, %d are decoded, want 46", len(n), len(allTypes()))
 	}
 }

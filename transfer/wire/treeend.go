@@ -77,7 +77,7 @@ func (m TreeDeleted) check() error {
 	return checkFailures(m.Failed)
 }
 
-// TreeCommit ends a tree: every entry has been sent, or given up.
+// TreeCommit ends a tree: every entry has been taken by the receiver, or given up.
 type TreeCommit struct {
 	Entries  uint64 `cbor:"1,keyasint" wire:"min=1,max=0xffffffffff"` // of the manifest, with the top directory
 	Manifest Hash   `cbor:"3,keyasint"`                               // BLAKE3 of all its records
@@ -89,7 +89,7 @@ func (TreeCommit) Type() Type { return TTreeCommit }
 func (TreeCommit) check() error { return nil }
 
 // TreeReceipt is the receiver's signed statement that a tree is published as its manifest says, but for the entries that
-// were told to have failed or to be left out, and as durable as it says.
+// were told to have failed or to be left out, and as durable as it says. That of a dry run states nothing: it has no signature.
 type TreeReceipt struct {
 	Tree       TransferID `cbor:"1,keyasint"`
 	Manifest   Hash       `cbor:"3,keyasint"`
@@ -148,4 +148,21 @@ func DecodeTreeReceipt(b []byte) (TreeReceipt, error) {
 		return TreeReceipt{}, err
 	}
 	return m.(TreeReceipt), nil
+}
+
+// TreeLeft tells of an entry that was left out of the manifest of a tree that a client asked for.
+type TreeLeft struct {
+	Path Path   `cbor:"1,keyasint"` // beneath the top directory
+	Code Code   `cbor:"3,keyasint"` // UNSUPPORTED: it is none that a manifest has, as a device; else why it could not be read
+	Text string `cbor:"2,keyasint,omitempty" wire:"max=512"`
+}
+
+// Type returns TTreeLeft.
+func (TreeLeft) Type() Type { return TTreeLeft }
+
+func (m TreeLeft) check() error {
+	if m.Code.Class() == 0 {
+		return errf(CodeProtocol, "code %v", m.Code)
+	}
+	return nil
 }

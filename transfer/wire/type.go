@@ -55,6 +55,7 @@ const (
 	TTreeDelete   Type = 0x39
 	TTreeDeleted  Type = 0x3A
 	TTreeGet      Type = 0x3B
+	TTreeLeft     Type = 0x3C
 
 	TEnroll   Type = 0x40
 	TEnrolled Type = 0x41
@@ -70,7 +71,7 @@ var typeNames = [...]string{
 	TSymlink: "SYMLINK", TSetMeta: "SETMETA", TSpaced: "SPACED",
 	TPack: "PACK", TTreeOpen: "TREE_OPEN", TTreePart: "TREE_PART", TTreeCommit: "TREE_COMMIT", TTreeReceipt: "TREE_RECEIPT",
 	TTreeOpened: "TREE_OPENED", TTreeVerdicts: "TREE_VERDICTS", TTreeSkip: "TREE_SKIP", TTreeAck: "TREE_ACK", TTreeExtra: "TREE_EXTRA",
-	TTreeDelete: "TREE_DELETE", TTreeDeleted: "TREE_DELETED", TTreeGet: "TREE_GET",
+	TTreeDelete: "TREE_DELETE", TTreeDeleted: "TREE_DELETED", TTreeGet: "TREE_GET", TTreeLeft: "TREE_LEFT",
 	TEnroll: "ENROLL", TEnrolled: "ENROLLED",
 }
 

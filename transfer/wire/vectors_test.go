@@ -186,7 +186,7 @@ func (v vector) testData(t *testing.T) {
 }
 
 func (v vector) testPack(t *testing.T) {
-	p, err := allFiles(DecodePack(v.hex))
+	p, err := allFiles(DecodePack(v.flags, v.hex))
 	if got := outcome(t, err); got != v.expect {
 		t.Fatalf("got %s (%v), want %s", got, err, v.expect)
 	}
