@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 func TestAdmissionInTurn(t *testing.T) {
@@ -151,7 +152,9 @@ func TestAddressKey(t *testing.T) {
 
 func TestBudget(t *testing.T) {
 	b := NewBudget(100)
-	if !b.grow("a", 60) || b.grow("b", 41) || !b.grow("b", 40) || b.grow("a", 1) || b.grow("a", 1<<63) {
+	const all = 1 << 40
+	if !b.grow("a", 60, all) || b.grow("b", 41, all) || b.grow("b", 40, 39) || !b.grow("b", 30, 39) || b.grow("b", 10, 39) || !b.grow("b", 10, 40) ||
+		b.grow("a", 1, all) || b.grow("a", 1<<63, 1<<63) {
 		t.Fatal("wrong answer")
 	}
 	b.release("a")
@@ -164,4 +167,15 @@ func TestBudget(t *testing.T) {
 		t.Fatalf("free %d, given %v", b.Free(), b.given)
 	}
 	(*Budget)(nil).release("a")
+}
+
+func TestWindowFollowsTheRoundTripTime(t *testing.T) {
+	for rtt, want := range map[time.Duration]uint64{
+		0: quicWindowLeast, 100 * time.Microsecond: quicWindowLeast, 4 * time.Millisecond: 4294967, 100 * time.Millisecond: quicWindowMost,
+		time.Hour: quicWindowMost,
+	} {
+		if got := windowFor(rtt); got != want {
+			t.Errorf("%v: got %d, want %d", rtt, got, want)
+		}
+	}
 }

@@ -23,11 +23,12 @@ func (b *Budget) Free() int64 {
 	return b.free
 }
 
-// grow takes n bytes for who, all or nothing.
-func (b *Budget) grow(who any, n uint64) bool {
+// grow takes n bytes for who, all or nothing, where it has then no more than most.
+func (b *Budget) grow(who any, n, most uint64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.free < 0 || n > uint64(b.free) {
+	had := uint64(b.given[who])
+	if b.free < 0 || n > uint64(b.free) || n > most || had > most-n {
 		return false
 	}
 	b.free -= int64(n)

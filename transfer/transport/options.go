@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"math"
 	"net"
 	"time"
 )
@@ -41,6 +42,7 @@ func (o ListenOptions) withDefaults() ListenOptions {
 	o.PerAddress = cmp.Or(max(o.PerAddress, 0), 16)
 	o.Handshakes = cmp.Or(max(o.Handshakes, 0), 256)
 	o.MaxPending = cmp.Or(max(o.MaxPending, 0), 4096)
+	o.Windows = cmp.Or(o.Windows, NewBudget(math.MaxInt64))
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -69,6 +71,7 @@ type DialOptions struct {
 
 func (o DialOptions) withDefaults() DialOptions {
 	o.Timeout = cmp.Or(max(o.Timeout, 0), 10*time.Second)
+	o.Windows = cmp.Or(o.Windows, NewBudget(math.MaxInt64))
 	if o.connected == nil {
 		o.connected = func() {}
 	}

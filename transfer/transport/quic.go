@@ -20,6 +20,7 @@ const (
 	quicStreams      = 32 // that a peer may have open
 	quicStreamFirst  = 512 << 10
 	quicConnFirst    = 1 << 20
+	quicWindowLeast  = 2 << 20
 	quicWindowMost   = 16 << 20
 	quicIdleTimeout  = 45 * time.Second
 	quicKeepAlive    = 15 * time.Second
@@ -41,13 +42,18 @@ func quicConfig(handshakeIdle time.Duration, windows *Budget) *quic.Config {
 		MaxIncomingStreams:             quicStreams,
 		MaxIncomingUniStreams:          quicGoodbyeLimit,
 	}
-	if windows != nil {
-		c.AllowConnectionWindowIncrease = func(conn *quic.Conn, n uint64) bool {
-			// Nothing of an ended connection gives it back.
-			return conn.Context().Err() == nil && windows.grow(conn, n)
-		}
+	c.AllowConnectionWindowIncrease = func(conn *quic.Conn, n uint64) bool {
+		// Nothing of an ended connection gives it back.
+		return conn.Context().Err() == nil && windows.grow(conn, n, windowFor(conn.ConnectionStats().MinRTT)-quicConnFirst)
 	}
 	return c
+}
+
+// windowFor is the most that a connection of this round trip time gets, in bytes: what 1 GiB/s would keep on its way. quic-go
+// doubles a window that is used up within four round trips; where these are short and the reader is busy, that is always,
+// and it only means that as much waits in memory, and is no longer in a cache when its turn comes.
+func windowFor(rtt time.Duration) uint64 {
+	return uint64(min(max(rtt.Seconds()*(1<<30), quicWindowLeast), quicWindowMost))
 }
 
 // quicConn is a Conn over a QUIC connection.
