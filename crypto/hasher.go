@@ -39,21 +39,45 @@ func (t *subtree) write(p []byte) {
 		t.n = 0
 	}
 	for len(p) > blockSize {
-		t.compress((*[blockSize]byte)(p))
-		p = p[blockSize:]
+		k := 1
+		if haveLanes {
+			k = min((len(p)-1)/blockSize, together)
+		}
+		if k == 1 {
+			t.compress((*[blockSize]byte)(p))
+		} else {
+			t.compressRun(p[:k*blockSize])
+		}
+		p = p[k*blockSize:]
 	}
 	t.n = copy(t.block[:], p)
 }
 
+// next is the BLAKE3 chunk counter of the next block.
+func (t *subtree) next() uint64 { return t.base + t.done.count*(blockSize/guts.ChunkSize) }
+
 func (t *subtree) compress(b *[blockSize]byte) {
-	n := guts.CompressBuffer(b, blockSize, &guts.IV, t.base+t.done.count*guts.MaxSIMD, 0)
-	w := guts.ChainingValue(n)
+	w := guts.ChainingValue(blockNode(b, t.next()))
 	t.done.push(&w)
+}
+
+// compressRun takes up to together whole blocks.
+func (t *subtree) compressRun(p []byte) {
+	cvs := runCVs(p, t.next())
+	for i := range len(p) / blockSize {
+		w := wordsOf(&cvs[i])
+		t.done.push(&w)
+	}
 }
 
 // node returns the topmost node of all that was written.
 func (t *subtree) node() guts.Node {
-	n := guts.CompressBuffer(&t.block, t.n, &guts.IV, t.base+t.done.count*guts.MaxSIMD, 0)
+	var n guts.Node
+	if t.n == blockSize {
+		n = blockNode(&t.block, t.next())
+	} else {
+		n = guts.CompressBuffer(&t.block, t.n, &guts.IV, t.next(), 0)
+	}
 	if t.done.depth == 0 {
 		return n
 	}

@@ -10,12 +10,7 @@ import (
 // words is a chaining value as BLAKE3 computes with it.
 type words = [8]uint32
 
-func (cv CV) words() (w words) {
-	for i := range w {
-		w[i] = binary.LittleEndian.Uint32(cv[4*i:])
-	}
-	return w
-}
+func (cv CV) words() words { return wordsOf((*[32]byte)(&cv)) }
 
 func bytesOf(w *words) (b [32]byte) {
 	for i, v := range w {

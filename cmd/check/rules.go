@@ -76,7 +76,7 @@ func xferRules() rules {
 			"golang.org/x/term":                 {cli},
 			"golang.org/x/time/rate":            {transfer, daemon},
 			"golang.org/x/sync":                 {transfer, transport, sink, daemon},
-			"golang.org/x/sys":                  {durable, transport, transfer, sink, control, daemon, cli},
+			"golang.org/x/sys":                  {crypto, durable, transport, transfer, sink, control, daemon, cli},
 			"go.uber.org/goleak":                {},
 			"pgregory.net/rapid":                {},
 			"github.com/rogpeppe/go-internal":   {},
