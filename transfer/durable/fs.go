@@ -75,7 +75,7 @@ type File interface {
 	ReadDir(n int) ([]fs.DirEntry, error)
 	Truncate(size int64) error
 	// Allocate reserves size bytes (fallocate) and extends the file to size; it never shrinks it. Where the file
-	// system has no fallocate it truncates to size after checking the free space. When it fails (ENOSPC) the
+	// system has no fallocate, or takes long for it (tmpfs), it truncates to size after checking the free space. When it fails (ENOSPC) the
 	// file is as before and nothing stays reserved behind its end.
 	Allocate(size int64) error
 	// Sync is fsync(2): data, metadata and size.

@@ -103,8 +103,16 @@ func dropCache(f *os.File) error {
 	return control(f, func(fd int) error { return unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED) })
 }
 
+// allocate is fallocate(2), but not on tmpfs: there it gets every page at once, which takes as long as writing them all,
+// while the peer waits for the answer to its OPEN.
 func allocate(f *os.File, size int64) error {
-	return control(f, func(fd int) error { return unix.Fallocate(fd, 0, 0, size) })
+	return control(f, func(fd int) error {
+		var st unix.Statfs_t
+		if err := unix.Fstatfs(fd, &st); err == nil && st.Type == unix.TMPFS_MAGIC {
+			return unix.EOPNOTSUPP
+		}
+		return unix.Fallocate(fd, 0, 0, size)
+	})
 }
 
 // blockUnit is the unit of the block counts: the fragment size where the file system has one (statvfs(3)).
