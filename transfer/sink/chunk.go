@@ -111,15 +111,23 @@ func (w *ChunkWriter) Write(p []byte) error {
 	if int64(len(p)) > w.limit-w.n {
 		return w.leave(fmt.Errorf("chunk %d: %w: more than %d bytes", w.chunk, ErrRange, w.limit))
 	}
-	if _, err := w.h.Write(p); err != nil {
+	if err := w.write(p); err != nil {
 		return w.leave(err)
+	}
+	return nil
+}
+
+// write hashes p and puts it in its place. w.mu is held.
+func (w *ChunkWriter) write(p []byte) error {
+	if _, err := w.h.Write(p); err != nil {
+		return err
 	}
 	if !w.dup { // guard of I6: a held chunk is not written
 		w.s.watch.begin(w.s.data)
 		err := writeAt(w.s.data, p, w.start+w.n)
 		w.s.watch.end()
 		if err != nil {
-			return w.leave(fmt.Errorf("write chunk %d: %w", w.chunk, err))
+			return fmt.Errorf("write chunk %d: %w", w.chunk, err)
 		}
 	}
 	w.n += int64(len(p))
@@ -147,9 +155,7 @@ func (w *ChunkWriter) Finish(cv crypto.CV) (dup bool, err error) {
 		got = crypto.CV(w.h.Root())
 	}
 	if got != cv { // guard of I1
-		w.n = 0 // nothing of it is worth keeping
-		s.unnote(w.chunk)
-		return false, w.leave(fmt.Errorf("chunk %d: %w", w.chunk, ErrChunkBad))
+		return false, w.bad(fmt.Errorf("chunk %d: %w", w.chunk, ErrChunkBad))
 	}
 	s.mu.Lock()
 	err = s.usable() // guard of I5
@@ -197,6 +203,13 @@ func (w *ChunkWriter) leave(err error) error {
 	s.d.pool.Put(w.h)
 	w.h = nil
 	return err
+}
+
+// bad is leave where nothing of the chunk is worth keeping.
+func (w *ChunkWriter) bad(err error) error {
+	w.n = 0
+	w.s.unnote(w.chunk)
+	return w.leave(err)
 }
 
 // unnote strikes the prefix of chunk out of the journal, so that it is not offered again.

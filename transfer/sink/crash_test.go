@@ -21,6 +21,7 @@ type story struct {
 	spec     Spec
 	rights   Rights
 	commit   Commit
+	take     bool // what the old version has is taken from it
 
 	acked   map[int64]bool // chunks called durable
 	receipt []byte
@@ -78,7 +79,7 @@ func (st *story) try(d *Dir) error {
 		if held[i] {
 			continue
 		}
-		if err := put(s, st.new, i); err != nil {
+		if err := st.put(v, s, i); err != nil {
 			return err
 		}
 		if i == 0 {
@@ -99,6 +100,23 @@ func (st *story) try(d *Dir) error {
 	}
 	st.receipt, err = s.Publish(ctx, st.commit)
 	return err
+}
+
+// put gets chunk i into the stage.
+func (st *story) put(v *View, s *Stage, i int64) error {
+	if !st.take {
+		return put(s, st.new, i)
+	}
+	o, err := v.OldVersion(context.Background(), st.spec.Path)
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	cv, _ := chunkCV(st.new, i, st.spec.ChunkLog2, false)
+	if err := s.Take(i, o, cv); !errors.Is(err, ErrChunkBad) {
+		return err
+	}
+	return put(s, st.new, i)
 }
 
 // interrupt writes a piece of the last chunk and loses the stream.
@@ -241,11 +259,13 @@ var stories = []struct {
 	name string
 	old  []byte
 	how  IfExists
+	take bool
 }{
-	{"new", nil, Replace},
-	{"replace", content(3, 5000), Replace},
-	{"new, no clobber", nil, Fail},
-	{"version", content(3, 5000), Version},
+	{"new", nil, Replace, false},
+	{"replace", content(3, 5000), Replace, false},
+	{"new, no clobber", nil, Fail, false},
+	{"version", content(3, 5000), Version, false},
+	{"a part of the old", append(content(7, chunk18+1000)[:chunk18], content(3, 5000)...), Replace, true},
 }
 
 // each runs a story with a fault at the k-th operation, for k = 1 and so on until nothing is hit any more. With reads
@@ -255,6 +275,7 @@ func each(t *testing.T, seeds uint64, reads bool, fault func(f *crashfs.FS, k in
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			first := newStory(t, c.old, c.how)
+			first.take = c.take
 			for seed := range seeds {
 				for k := 1; ; k++ {
 					if k > 2000 {
