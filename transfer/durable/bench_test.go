@@ -62,7 +62,10 @@ func BenchmarkOneComponent(b *testing.B) {
 		},
 		{
 			"rename",
-			func() error { _ = fsys.RenameTo("moved", sub, "m", true); return sub.RenameTo("m", fsys, "moved", false) },
+			func() error {
+				_ = fsys.RenameTo("moved", sub, "m", true)
+				return sub.RenameTo("m", fsys, "moved", false)
+			},
 			func() error { _ = root.Rename("moved", "other/m"); return root.Rename("other/m", "moved") },
 		},
 		{"set times", func() error { return fsys.SetTimes("file", when) }, func() error { return root.Chtimes("file", when, when) }},
