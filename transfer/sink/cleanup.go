@@ -35,6 +35,7 @@ func (d *Dir) CleanUp(ctx context.Context) (removed int, err error) {
 			return removed, context.Cause(ctx)
 		}
 	}
+	d.sweepTrees("")
 	d.cleanTemp()
 	return removed, errors.Join(errs...)
 }

@@ -63,8 +63,13 @@ func (d *Dir) openSame(p Path, size int64) (spot, durable.File, error) {
 
 // hashFile hashes f from its beginning.
 func hashFile(ctx context.Context, f io.ReaderAt, busy func()) (crypto.Digest, int64, error) {
+	return hashSized(ctx, f, readSize, busy)
+}
+
+// hashSized is hashFile for a file of about size bytes.
+func hashSized(ctx context.Context, f io.ReaderAt, size int64, busy func()) (crypto.Digest, int64, error) {
 	h := crypto.NewHasher()
-	buf := make([]byte, readSize)
+	buf := make([]byte, min(size+1, readSize))
 	last := time.Now()
 	for off := int64(0); ; {
 		if err := ctx.Err(); err != nil {

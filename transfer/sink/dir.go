@@ -51,6 +51,7 @@ const (
 	versionsDir = stateDir + "/versions"
 	awayDir     = stateDir + "/away"
 	tempDir     = stateDir + "/tmp"
+	treesDir    = stateDir + "/tree"
 )
 
 // Dir is a directory that receives and serves files: a root. Safe for concurrent use.
@@ -64,6 +65,7 @@ type Dir struct {
 	// for writing by what may turn a name into a symbolic link. Nothing is synced under it.
 	ns sync.RWMutex
 
+	trees  treeLimits
 	own    ownDirs
 	owners durable.Owners
 	self   actor
@@ -115,6 +117,7 @@ func Open(fsys durable.FS, o Options) (*Dir, error) {
 		synced: make(map[string]ancestor),
 		away:   make(map[string]bool),
 		self:   thisProcess(),
+		trees:  defaultTreeLimits(),
 	}
 	d.root, _ = durable.IDOf(fi)
 	rand.Read(d.process[:])
@@ -176,7 +179,7 @@ func (d *Dir) Close() error {
 		d.release(name, k)
 	}
 	errs = append(errs, d.done.close())
-	for _, name := range []string{tempDir, awayDir, versionsDir, stagesDir, stateDir} {
+	for _, name := range []string{tempDir, treesDir, awayDir, versionsDir, stagesDir, stateDir} {
 		_ = d.fs.Remove(name) // fails while something is in it
 	}
 	errs = append(errs, d.fs.Close())

@@ -13,3 +13,9 @@ func must(t *testing.T, err error) {
 		t.Fatal(err)
 	}
 }
+
+// writeOnly and appendOnly are the rights of those modes.
+const (
+	appendOnly = Put | Get | RList | RStat | RMkdir | NoReplace
+	writeOnly  = Put | RMkdir | NoReplace
+)

@@ -29,17 +29,22 @@ func (o *ownDirs) add(fsys durable.FS, owner string, names []string) {
 		if err != nil {
 			continue
 		}
-		id, ok := durable.IDOf(fi)
-		if !ok || !fi.IsDir() {
-			continue
-		}
-		o.mu.Lock()
-		if o.made == nil || len(o.made) >= maxOwnDirs {
-			o.made = make(map[ownDir]string)
-		}
-		o.made[ownDir{n, id.Dev, id.Inode}] = owner
-		o.mu.Unlock()
+		o.note(owner, n, fi)
 	}
+}
+
+// note is add for the directory name, which is what fi says.
+func (o *ownDirs) note(owner, name string, fi fs.FileInfo) {
+	id, ok := durable.IDOf(fi)
+	if !ok || !fi.IsDir() {
+		return
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.made == nil || len(o.made) >= maxOwnDirs {
+		o.made = make(map[ownDir]string)
+	}
+	o.made[ownDir{name, id.Dev, id.Inode}] = owner
 }
 
 // has tells whether owner made the directory name, which is what fi says.

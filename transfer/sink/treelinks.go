@@ -1,0 +1,299 @@
+package sink
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"xfer/crypto"
+	"xfer/transfer/durable"
+)
+
+var errSpool = errors.New("list is damaged")
+
+// sharedFiles are the files that later entries may be hard links to: where they are, and whether they are there. They are in
+// the order of their numbers. Safe for concurrent use.
+type sharedFiles struct {
+	t     *Tree
+	names *spool // state u8, length u16, path beneath the top
+	index *spool // number u64, place in names u64: 16 bytes each
+
+	mu sync.Mutex // orders add
+}
+
+func (s *sharedFiles) init(t *Tree) {
+	s.t, s.names, s.index = t, t.newSpool("files"), t.newSpool("files.index")
+}
+
+func (s *sharedFiles) close() error { return errors.Join(s.names.close(), s.index.close()) }
+
+// add notes where the file of entry no is to be. mark says that it is there.
+func (s *sharedFiles) add(no uint64, path string) (at int64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := append(binary.BigEndian.AppendUint16([]byte{0}, uint16(len(path))), path...)
+	if at, err = s.names.append(b); err == nil {
+		_, err = s.index.append(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, no), uint64(at)))
+	}
+	if err != nil {
+		s.t.fault(err)
+	}
+	return at, err
+}
+
+// mark says that the file noted at is there; -1 is none.
+func (s *sharedFiles) mark(at int64) {
+	if at < 0 {
+		return
+	}
+	if err := s.names.set(at, 1); err != nil {
+		s.t.fault(err)
+	}
+}
+
+// find returns the path of entry no, if it is there.
+func (s *sharedFiles) find(no uint64) (string, error) {
+	lo, hi := int64(0), s.index.len()/16
+	var b [16]byte
+	for lo < hi {
+		mid := (lo + hi) / 2
+		if _, err := s.index.ReadAt(b[:], mid*16); err != nil {
+			return "", err
+		}
+		if binary.BigEndian.Uint64(b[:]) < no {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	missing := fmt.Errorf("entry %d, which it is a hard link to: %w", no, fs.ErrNotExist)
+	if lo == s.index.len()/16 {
+		return "", missing
+	}
+	if _, err := s.index.ReadAt(b[:], lo*16); err != nil {
+		return "", err
+	}
+	if binary.BigEndian.Uint64(b[:]) != no {
+		return "", missing
+	}
+	r := io.NewSectionReader(s.names, int64(binary.BigEndian.Uint64(b[8:])), 3+maxPathBytes)
+	var head [3]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return "", err
+	}
+	if head[0] == 0 {
+		return "", missing
+	}
+	return readString(r, uint64(binary.BigEndian.Uint16(head[1:])))
+}
+
+// takeLink notes a hard link, which is made at the end: the file may still be on its way.
+func (t *Tree) takeLink(l *level, e *TreeEntry) Verdict {
+	fi, err := t.lookup(l, e.Name)
+	switch {
+	case err != nil:
+		return t.failed(err)
+	case fi == nil && t.spec.Existing, fi != nil && t.spec.IgnoreExisting:
+		return Verdict{Code: VerdictSkip}
+	case fi != nil && fi.IsDir():
+		return t.failed(pathError("link", e.Name, ErrIsDir))
+	case t.spec.DryRun:
+		return Verdict{Code: VerdictLinked}
+	}
+	if err := t.ready(l); err != nil {
+		return t.failed(err)
+	}
+	path := t.relative(l.dir, e.Name)
+	b := binary.AppendUvarint(nil, e.No)
+	b = binary.AppendUvarint(b, e.Link)
+	b = binary.AppendUvarint(b, uint64(len(path)))
+	if _, err := t.links.append(append(b, path...)); err != nil {
+		t.fault(err)
+		return t.failed(err)
+	}
+	if e.Shared {
+		// A link to a link is one to the same file; it is there when Finish comes to it, in the order of numbers.
+		at, err := t.shared.add(e.No, path)
+		if err != nil {
+			return t.failed(err)
+		}
+		t.shared.mark(at)
+	}
+	return Verdict{Code: VerdictLinked}
+}
+
+// makeLinks makes the hard links.
+func (t *Tree) makeLinks() error {
+	r := t.links.reader()
+	for {
+		no, err := binary.ReadUvarint(r)
+		if err == io.EOF {
+			return nil
+		}
+		to, err2 := binary.ReadUvarint(r)
+		n, err3 := binary.ReadUvarint(r)
+		if err = errors.Join(err, err2, err3); err != nil {
+			return err
+		}
+		name, err := readString(r, n)
+		if err != nil {
+			return err
+		}
+		if err := t.usable(); err != nil {
+			return err
+		}
+		err = t.makeLink(to, name)
+		t.count(func(r *TreeResult) {
+			if err != nil {
+				r.Failed++
+			} else {
+				r.Linked++
+			}
+		})
+		t.tell(no, t.hide(err))
+		t.busy()
+	}
+}
+
+func (t *Tree) beneathTop(name string) Path {
+	return Path{parts: append(t.spec.Path.Parts(), pathOf(name).parts...)}
+}
+
+// makeLink gives the file of entry to the name, a path beneath the top, as well.
+func (t *Tree) makeLink(to uint64, name string) error {
+	at, err := t.shared.find(to)
+	if err != nil {
+		return err
+	}
+	from, p := t.beneathTop(at), t.beneathTop(name)
+	for range 3 {
+		a, b, err := t.tryLink(from, p)
+		if err != nil || b.info == nil {
+			return err
+		}
+		if t.noReplace { // guard of I11
+			return t.sameFiles(a, b)
+		}
+		if t.backup {
+			if err := t.keepFor(p, name, b.info); err != nil {
+				return fmt.Errorf("keep the old file: %w", err)
+			}
+		}
+		if err := t.linkOverFile(from, p, b.info); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return fmt.Errorf("link %q: names are changed all the time: %w", p.String(), ErrBusy)
+}
+
+// keepFor is keepOne for the file old at p, which is name beneath the top.
+func (t *Tree) keepFor(p Path, name string, old fs.FileInfo) error {
+	keep, err := NewPath(append(t.spec.Backup.Parts(), pathOf(name).parts...)...)
+	if err != nil {
+		return err
+	}
+	at, err := t.d.keepAt(p, old, keep)
+	if err == nil && t.spec.Durability != None {
+		err = t.d.syncSpot(at)
+	}
+	return err
+}
+
+// tryLink makes the link where nothing is in the way: then the info of b, where the link is to be, is nil. Otherwise that is
+// what is there.
+func (t *Tree) tryLink(from, p Path) (a, b spot, err error) {
+	d := t.d
+	d.ns.RLock()
+	defer d.ns.RUnlock()
+	a, b, err = t.resolveBoth(from, p)
+	switch {
+	case err != nil:
+	case b.info == nil:
+		if err = d.fs.Link(a.name, b.name); err == nil {
+			t.changed.Store(true)
+		}
+	case durable.SameFile(a.info, b.info):
+		b.info = nil
+	case b.info.IsDir():
+		err = pathError("link", p.String(), ErrIsDir)
+	}
+	return a, b, err
+}
+
+// resolveBoth finds the file from, and p, where it is to have another name. The lock on names is held.
+func (t *Tree) resolveBoth(from, p Path) (a, b spot, err error) {
+	if a, err = t.d.resolve(from, 0); err == nil && (a.info == nil || !a.info.Mode().IsRegular()) {
+		err = pathError("link", from.String(), fs.ErrNotExist)
+	}
+	if err == nil {
+		b, err = t.d.resolve(p, 0)
+	}
+	return a, b, err
+}
+
+// linkOverFile replaces old by a link, which is made under another name first.
+func (t *Tree) linkOverFile(from, p Path, old fs.FileInfo) error {
+	d := t.d
+	d.ns.RLock()
+	defer d.ns.RUnlock()
+	a, b, err := t.resolveBoth(from, p)
+	if err != nil {
+		return err
+	}
+	if b.info != nil && t.backup && !durable.SameFile(b.info, old) {
+		return fmt.Errorf("%q was replaced meanwhile: %w", p.String(), ErrBusy)
+	}
+	if _, err := t.temp.need(t); err != nil {
+		return err
+	}
+	t.linkSeq++
+	temp := t.temp.dir + "/link" + strconv.FormatUint(t.linkSeq, 36)
+	err = d.fs.Link(a.name, temp)
+	if errors.Is(err, syscall.EXDEV) {
+		temp = b.parent + "/" + durable.TempPrefix + rand.Text()
+		err = d.fs.Link(a.name, temp)
+	}
+	if err != nil {
+		return err
+	}
+	t.changed.Store(true)
+	if err = d.fs.Rename(temp, b.name); err != nil {
+		_ = d.fs.Remove(temp)
+	}
+	return err
+}
+
+// sameFiles is nil where b, which may not be replaced, has the content of a.
+func (t *Tree) sameFiles(a, b spot) error {
+	if !b.info.Mode().IsRegular() || a.info.Size() != b.info.Size() {
+		return existError(b.name)
+	}
+	x, err := t.hashName(a.name)
+	if err != nil {
+		return err
+	}
+	y, err := t.hashName(b.name)
+	if err == nil && x != y {
+		err = existError(b.name)
+	}
+	return err
+}
+
+func (t *Tree) hashName(name string) (crypto.Digest, error) {
+	f, err := durable.OpenRegular(t.d.fs, name)
+	if err != nil {
+		return crypto.Digest{}, err
+	}
+	defer f.Close()
+	root, _, err := hashFile(t.ctx, f, t.busy)
+	if err == nil && t.spec.Durability != None {
+		err = f.Sync()
+	}
+	return root, err
+}

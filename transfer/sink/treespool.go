@@ -1,0 +1,122 @@
+package sink
+
+import (
+	"bufio"
+	"io"
+	"strings"
+	"sync"
+	"syscall"
+
+	"xfer/transfer/durable"
+)
+
+// spool is a list of bytes that grows at its end: in memory, and from some size on in a file of tree/K-ID. Safe for
+// concurrent use.
+type spool struct {
+	t    *Tree
+	name string
+
+	mu   sync.Mutex
+	f    durable.File // nil: all is in tail
+	size int64        // of f
+	tail []byte       // behind what is in f
+}
+
+func (t *Tree) newSpool(name string) *spool { return &spool{t: t, name: name} }
+
+// append adds b and returns where it begins.
+func (s *spool) append(b []byte) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := s.size + int64(len(s.tail))
+	s.tail = append(s.tail, b...)
+	if len(s.tail) <= s.t.max.spool {
+		return at, nil
+	}
+	if s.f == nil {
+		dir, err := s.t.temp.need(s.t)
+		if err != nil {
+			return 0, err
+		}
+		// Read and written: the flags of freshFile with both.
+		if s.f, err = dir.OpenFile(s.name, freshFile&^syscall.O_WRONLY|syscall.O_RDWR, 0o600); err != nil {
+			return 0, err
+		}
+	}
+	if err := writeAt(s.f, s.tail, s.size); err != nil {
+		return 0, err
+	}
+	s.size += int64(len(s.tail))
+	s.tail = s.tail[:0]
+	return at, nil
+}
+
+func (s *spool) len() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.size + int64(len(s.tail))
+}
+
+// ReadAt is io.ReaderAt.
+func (s *spool) ReadAt(p []byte, off int64) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	if off < s.size && s.f == nil {
+		return 0, ErrClosed
+	}
+	if off < s.size {
+		var err error
+		n, err = s.f.ReadAt(p[:min(int64(len(p)), s.size-off)], off)
+		if err != nil {
+			return n, err
+		}
+	}
+	if n < len(p) && off+int64(n)-s.size < int64(len(s.tail)) {
+		n += copy(p[n:], s.tail[off+int64(n)-s.size:])
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// set changes the byte at off.
+func (s *spool) set(off int64, b byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case off >= s.size:
+		s.tail[off-s.size] = b
+		return nil
+	case s.f == nil:
+		return ErrClosed
+	}
+	return writeAt(s.f, []byte{b}, off)
+}
+
+// reader reads it from its beginning to where its end is now.
+func (s *spool) reader() *bufio.Reader {
+	return bufio.NewReaderSize(io.NewSectionReader(s, 0, s.len()), 64<<10)
+}
+
+func (s *spool) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.f == nil {
+		return nil
+	}
+	err := s.f.Close()
+	s.f = nil
+	return err
+}
+
+// readString reads n bytes.
+func readString(r io.Reader, n uint64) (string, error) {
+	if n > maxPathBytes {
+		return "", errSpool
+	}
+	var b strings.Builder
+	_, err := io.CopyN(&b, r, int64(n))
+	return b.String(), err
+}
