@@ -2,6 +2,7 @@ package tree
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -62,8 +63,8 @@ func (s *source) next(no uint64) Record {
 		return Record{Kind: Directory, Mode: 0o755, MTime: s.rng.Int64()}
 	}
 	r := Record{Name: fmt.Sprintf("%08x", no), Kind: File, Mode: 0o644, MTime: 1_700_000_000_000_000_000}
-	if s.one(8) { // not always in order, and not always good
-		r.Name = string([]byte{byte(s.rng.Uint32()), byte(s.rng.Uint32())})
+	if s.one(20) { // before the others: not always in order, and not always good
+		r.Name = string([]byte{byte(s.rng.Uint32N('0')), byte(s.rng.Uint32())})
 	}
 	if s.one(5) {
 		r.Up = s.rng.IntN(s.depth + 1)
@@ -148,8 +149,8 @@ func roundTrip(t *testing.T, s *source, n int) {
 		}
 	}
 	flush()
-	if d.Count() != e.Count() {
-		t.Errorf("%d records decoded, %d encoded", d.Count(), e.Count())
+	if d.Count() != e.Count() || e.Count() < uint64(n/3) {
+		t.Errorf("%d records decoded, %d encoded, %d tried", d.Count(), e.Count(), n)
 	}
 }
 
@@ -236,6 +237,88 @@ func TestTablesAreBounded(t *testing.T) {
 	size(set(0, n))
 	if got := size(set(99, 10)); got > 20 {
 		t.Errorf("a small set takes %d bytes behind heavy ones", got)
+	}
+}
+
+// Sets that weigh 2^20 together have room, and not a byte more.
+func TestWeightOfTheTable(t *testing.T) {
+	const each = 1<<20/16 - attrWeight - len("\x01\x06user.a") - 3 // bytes of a value, with a length of 3 bytes
+	for extra := range 2 {
+		all := []Record{{Kind: Directory}}
+		add := func(i, size int) {
+			value := bytes.Repeat([]byte{byte(i)}, size)
+			all = append(all, Record{Name: fmt.Sprintf("%04d", len(all)), Kind: File, XAttrs: []XAttr{{Name: "user.a", Value: value}}})
+		}
+		for range 2 {
+			for i := range 16 {
+				add(i, each+extra*(i/15))
+			}
+		}
+		b, ends := encode(t, all)
+		if last := ends[32] - ends[31]; (last < 100) != (extra == 0) {
+			t.Errorf("%d bytes too many: the last set takes %d bytes the second time", extra, last)
+		}
+		got, err := decode(b)
+		must(t, err)
+		if !reflect.DeepEqual(got, all) {
+			t.Errorf("%d bytes too many: it became something else", extra)
+		}
+	}
+}
+
+// What has no place in a table is not said twice in a row either.
+func TestWhatIsOutsideOfTheTablesHasOneForm(t *testing.T) {
+	e, d := NewEncoder(), NewDecoder()
+	next := func(r Record) []byte {
+		t.Helper()
+		if r.Name = fmt.Sprintf("%08x", e.Count()); e.Count() == 0 {
+			r.Name = ""
+		}
+		b, err := e.Append(nil, &r)
+		must(t, err)
+		if _, _, err := d.Next(b); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	set := func(i int) []XAttr { return []XAttr{{Name: "user.a", Value: fmt.Append(nil, i)}} }
+	next(Record{Kind: Directory})
+	for i := range maxOwners {
+		next(Record{Kind: File, Owner: &Owner{UID: uint32(i)}, XAttrs: set(min(i, maxSets-1))})
+	}
+	next(Record{Kind: File, Owner: &Owner{UID: 5}, XAttrs: set(maxSets - 1)})
+	next(Record{Kind: File, Owner: &Owner{UID: 1 << 20}, XAttrs: set(1 << 20)})
+	head := []byte{tagMore, 0, 2, 'z', 'z', 0} // a file named zz, which is behind the others
+	owner := func(uid uint64) []byte {
+		b := bytes.Clone(head)
+		b[1] = moreOwner
+		b = binary.AppendUvarint(b, maxOwners+1)
+		b = binary.AppendUvarint(b, uid)
+		return append(b, 0, 0, 0)
+	}
+	attrs := func(i int) []byte {
+		b := bytes.Clone(head)
+		b[1] = moreXAttrs
+		b = binary.AppendUvarint(b, maxSets+1)
+		return appendString(appendString(append(b, 1), "user.a"), fmt.Append(nil, i))
+	}
+	for what, c := range map[string]struct {
+		b    []byte
+		good bool
+	}{
+		"the same owner": {owner(1 << 20), false}, "the same attributes": {attrs(1 << 20), false},
+		"another owner": {owner(1<<20 + 1), true}, "other attributes": {attrs(1<<20 + 1), true},
+	} {
+		d := *d
+		d.levels = slices.Clone(d.levels)
+		r, _, err := d.Next(c.b)
+		var f *FormatError
+		if c.good && err != nil || !c.good && (!errors.As(err, &f) || f.Code != Malformed) {
+			t.Errorf("%s: %s, %v", what, text(r), err)
+		}
+	}
+	if b := next(Record{Kind: File, Owner: &Owner{UID: 1 << 20}, XAttrs: set(1 << 20)}); len(b) > 12 {
+		t.Errorf("what the record before has takes %x", b)
 	}
 }
 
