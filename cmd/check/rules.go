@@ -63,7 +63,8 @@ func xferRules() rules {
 		},
 		helpers: []string{certstest, crashfs, suite},
 		pins: map[string][]string{
-			"github.com/quic-go/quic-go":        {transport, suite},
+			// cmd/bench has a bare copy over it, to compare with.
+			"github.com/quic-go/quic-go":        {transport, suite, "cmd/bench"},
 			"github.com/cenkalti/backoff/v4":    {transfer},
 			"github.com/fxamacker/cbor/v2":      {wire},
 			"github.com/spf13/cobra":            {cli},
