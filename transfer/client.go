@@ -61,6 +61,8 @@ type clientSession struct {
 	welcome wire.Welcome
 	ended   chan struct{}
 
+	rtt time.Duration // what HELLO took
+
 	smu     sync.Mutex
 	streams int // data streams asked for
 }
@@ -87,10 +89,12 @@ func (c *Client) hello(ctx context.Context, conn transport.Conn) (*clientSession
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close(0, "") })
 	defer stop()
 	hello := wire.Hello{Versions: minorVersions, Agent: c.Agent, Caps: ourCaps, TimeNS: time.Now().UnixNano()}
+	asked := time.Now()
 	r, m, err := ask(st, 0, hello, c.timeout())
 	if err != nil {
 		return nil, err
 	}
+	rtt := time.Since(asked)
 	w, ok := m.(wire.Welcome)
 	if !ok {
 		return nil, &Error{Op: "connect", Kind: KindProtocol, Err: protocolError("%v instead of WELCOME", m.Type())}
@@ -99,7 +103,7 @@ func (c *Client) hello(ctx context.Context, conn transport.Conn) (*clientSession
 		return nil, &Error{Op: "connect", Kind: KindProtocol, Err: fmt.Errorf("the peer chose version 1.%d, which we do not speak", w.Minor)}
 	}
 	r.SetMaxControl(wire.MaxControl)
-	cs := &clientSession{session: newSession(context.WithoutCancel(ctx), conn, st, false, slog.New(slog.DiscardHandler)), c: c, welcome: w, ended: make(chan struct{})}
+	cs := &clientSession{session: newSession(context.WithoutCancel(ctx), conn, st, false, slog.New(slog.DiscardHandler)), c: c, welcome: w, rtt: rtt, ended: make(chan struct{})}
 	cs.id = w.Session
 	cs.disp.window = int64(min(max(w.Window, 1<<20), 1<<30))
 	if cs.key, err = crypto.SessionKey(conn); err != nil {

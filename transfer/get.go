@@ -456,7 +456,7 @@ func (g *getter) file(ctx context.Context, cs *clientSession, t *getTask, p sink
 		}
 		a, err := r.accept(ctx, o, p, busy)
 		if err == nil && a.land != nil && (g.c.Options.Streams > 0 || o.Size > 1<<20) {
-			cs.wantStreams(g.c.streamsFor(int64(o.Size)))
+			cs.wantStreams(cs.streamsFor(int64(o.Size)))
 		}
 		return a, err
 	}

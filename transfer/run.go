@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -302,16 +303,27 @@ func (r *run[T]) slot(ctx context.Context, size int64) (release func(), err erro
 	}
 }
 
-// streamsFor is how many data streams a file of size bytes is worth beyond the control stream.
-func (c *Client) streamsFor(size int64) int {
-	if n := c.Options.Streams; n > 0 {
+// streamsFor is how many data streams a file of size bytes is worth beyond the control stream. Each one is a connection of
+// its own. Nearby one core each is all that they can use, and they cost a little; over a distance the loss of a packet
+// holds up one of several.
+func (cs *clientSession) streamsFor(size int64) int {
+	if n := cs.c.Options.Streams; n > 0 {
 		return min(n-1, 63)
+	}
+	most := maxStreams
+	if cs.rtt < nearby {
+		most = min(most, runtime.GOMAXPROCS(0))
 	}
 	switch {
 	case size >= 0 && size < 2<<20:
-		return 0
+		most = 1
 	case size >= 0 && size < 16<<20:
-		return 1
+		most = min(most, 2)
 	}
-	return 3
+	return most - 1
 }
+
+const (
+	maxStreams = 4                    // of a session, if nobody says how many
+	nearby     = 5 * time.Millisecond // the round trip time to a peer in the same house, who may be busy
+)

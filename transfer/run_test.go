@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -136,5 +137,35 @@ func TestLimitChangesWhileWaiting(t *testing.T) {
 	}
 	if err := old.WaitN(t.Context(), take); err != nil {
 		t.Error(err)
+	}
+}
+
+// Streams follow the size of the file, the cores here, and the way to the peer; a number that was asked for is that of all, with
+// the control stream.
+func TestStreamsForAFile(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	for _, c := range []struct {
+		asked, cores int
+		rtt          time.Duration
+		size         int64
+		want         int
+	}{
+		{0, 1, time.Millisecond, 1 << 30, 0},
+		{0, 2, time.Millisecond, 1 << 30, 1},
+		{0, 64, time.Millisecond, 1 << 30, 3},
+		{0, 1, 50 * time.Millisecond, 1 << 30, 3},
+		{0, 64, time.Millisecond, 2<<20 - 1, 0},
+		{0, 64, time.Millisecond, 2 << 20, 1},
+		{0, 64, time.Millisecond, 16 << 20, 3},
+		{0, 64, time.Millisecond, -1, 3},
+		{1, 64, time.Second, 1 << 30, 0},
+		{8, 1, time.Millisecond, 1, 7},
+		{1000, 1, time.Millisecond, 1, 63},
+	} {
+		runtime.GOMAXPROCS(c.cores)
+		cs := &clientSession{c: &Client{Options: Options{Streams: c.asked}}, rtt: c.rtt}
+		if got := cs.streamsFor(c.size); got != c.want {
+			t.Errorf("%+v: got %d", c, got)
+		}
 	}
 }

@@ -379,7 +379,7 @@ func (s *sender) file(ctx context.Context, cs *clientSession, t *sendTask, dst w
 	f.onOpened = func(st wire.OpenState) {
 		if st == wire.StateNew || st == wire.StatePartial || st == wire.StateChanged {
 			if s.c.Options.Streams > 0 || src.Size() < 0 || src.Size() > 1<<20 {
-				cs.wantStreams(s.c.streamsFor(src.Size()))
+				cs.wantStreams(cs.streamsFor(src.Size()))
 			}
 		}
 	}
