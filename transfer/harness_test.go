@@ -38,7 +38,7 @@ func overAll(t *testing.T, f func(t *testing.T, h *host)) {
 
 // host is a server with one root on a loopback port, and a client that it knows.
 type host struct {
-	t      *testing.T
+	t      testing.TB
 	kind   transport.Kind
 	root   string // the root's directory
 	server *crypto.Identity
@@ -62,7 +62,7 @@ type host struct {
 	dialErr func(n int64) error
 }
 
-func newHost(t *testing.T, kind transport.Kind) *host {
+func newHost(t testing.TB, kind transport.Kind) *host {
 	h := &host{t: t, kind: kind, root: filepath.Join(t.TempDir(), "root"), server: certstest.New(t), client: certstest.New(t), rights: sink.All}
 	if err := os.MkdirAll(h.root, 0o755); err != nil {
 		t.Fatal(err)
@@ -262,7 +262,7 @@ func randomBytes(seed uint64, n int) []byte {
 	return b
 }
 
-func mustWrite(t *testing.T, name string, data []byte, mode fs.FileMode) {
+func mustWrite(t testing.TB, name string, data []byte, mode fs.FileMode) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ import (
 
 // rawPeer speaks frames by hand.
 type rawPeer struct {
-	t  *testing.T
+	t  testing.TB
 	c  transport.Conn
 	st transport.Stream
 	r  *wire.Reader
@@ -134,7 +134,7 @@ func (p *rawPeer) open(id uint32, name string, size uint64) wire.Message {
 	return p.read()
 }
 
-func openMessage(t *testing.T, name string, size uint64) wire.Open {
+func openMessage(t testing.TB, name string, size uint64) wire.Open {
 	t.Helper()
 	path, err := wire.NewPath(strings.Split(name, "/")...)
 	if err != nil {

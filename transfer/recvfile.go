@@ -188,7 +188,8 @@ func (s *session) takeData(st *stream, id uint32, d wire.Data) error {
 		if cur != nil && cur.w != nil {
 			cur.w.Park()
 		}
-		cur = &incoming{id: id, chunk: d.Chunk, next: d.Offset}
+		st.in = incoming{id: id, chunk: d.Chunk, next: d.Offset}
+		cur = &st.in
 		st.cur = cur
 		if f := s.recvOf(id); f != nil {
 			w, err := f.claim(d)
@@ -206,28 +207,29 @@ func (s *session) takeData(st *stream, id uint32, d wire.Data) error {
 		return protocolError("DATA beyond its chunk")
 	}
 	cur.next = uint32(end)
+	w, f := cur.w, cur.file
 	if last {
-		st.cur = nil
+		st.cur, st.in = nil, incoming{}
 	}
 	s.alive()
-	if cur.w == nil {
+	if w == nil {
 		return nil // of a transfer that has ended, or a chunk that another stream took over
 	}
-	if err := cur.w.Write(d.Payload); err != nil {
-		cur.w.Park()
-		cur.w = nil
-		cur.file.dataError(d.Chunk, err)
+	if err := w.Write(d.Payload); err != nil {
+		w.Park()
+		st.in.w = nil
+		f.dataError(d.Chunk, err)
 		return nil
 	}
 	if !last {
 		return nil
 	}
-	_, err := cur.w.Finish(crypto.CV(d.CV))
+	_, err := w.Finish(crypto.CV(d.CV))
 	if err != nil {
-		cur.file.dataError(d.Chunk, err)
+		f.dataError(d.Chunk, err)
 		return nil
 	}
-	cur.file.gotChunk(int64(d.Chunk), int64(d.RawLen))
+	f.gotChunk(int64(d.Chunk), int64(d.RawLen))
 	return nil
 }
 

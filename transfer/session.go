@@ -397,6 +397,12 @@ type workNote struct {
 
 // worksOn notes that request id of the peer is worked on, until done is called.
 func (s *session) worksOn(id uint32) (done func()) {
+	s.beginWork(id)
+	return func() { s.endWork(id) }
+}
+
+// beginWork and endWork are worksOn for the path of each piece.
+func (s *session) beginWork(id uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w := s.works[id]
@@ -405,15 +411,16 @@ func (s *session) worksOn(id uint32) (done func()) {
 	}
 	w.n++
 	s.works[id] = w
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if w := s.works[id]; w.n > 1 {
-			w.n--
-			s.works[id] = w
-		} else {
-			delete(s.works, id)
-		}
+}
+
+func (s *session) endWork(id uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w := s.works[id]; w.n > 1 {
+		w.n--
+		s.works[id] = w
+	} else {
+		delete(s.works, id)
 	}
 }
 

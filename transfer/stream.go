@@ -23,7 +23,8 @@ type stream struct {
 	spare []byte
 	wake  chan struct{}
 
-	cur *incoming // the chunk that arrives; the reader goroutine alone
+	cur *incoming // the chunk that arrives, nil or &in; the reader goroutine alone
+	in  incoming
 }
 
 func newStream(ts transport.Stream, conn transport.Conn, no uint64) *stream {
@@ -180,7 +181,8 @@ func (s *session) holdBack(id uint32, n int) error {
 		return nil
 	}
 	if s.server {
-		defer s.worksOn(id)()
+		s.beginWork(id)
+		defer s.endWork(id)
 	}
 	return s.limitIn(s.ctx, n)
 }

@@ -174,7 +174,8 @@ func (s *Stage) CVs(first, count int64) ([]crypto.CV, error) {
 // hold records that chunk, of n bytes, is complete with cv. s.mu is held. This is the only place where a chunk
 // becomes held while the stage lives, and a held chunk has no writer any more (I6).
 func (s *Stage) hold(chunk, n int64, cv crypto.CV) error {
-	var rs []record
+	var both [2]record
+	rs := both[:0]
 	switch {
 	case s.chunks < 0 && s.last >= 0 && n != s.chunkLimit(chunk):
 		return fmt.Errorf("chunk %d of %d bytes: %w", chunk, n, ErrRange)
