@@ -2,9 +2,7 @@ package transport
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -150,35 +148,4 @@ func TestManyRecordsAndNobodyReads(t *testing.T) {
 			t.Errorf("after Close: %v", err)
 		}
 	})
-}
-
-func BenchmarkTCPWrite(b *testing.B) {
-	for _, size := range []int{16 << 10, 64 << 10, 256 << 10} {
-		b.Run(fmt.Sprintf("%dK", size>>10), func(b *testing.B) {
-			client, server := ends(b, TCP, nil)
-			c, err := client.OpenStream(context.Background())
-			if err != nil {
-				b.Fatal(err)
-			}
-			s, err := server.AcceptStream(context.Background())
-			if err != nil {
-				b.Fatal(err)
-			}
-			drained := make(chan struct{})
-			go func() {
-				defer close(drained)
-				io.CopyBuffer(io.Discard, struct{ io.Reader }{s}, make([]byte, 256<<10))
-			}()
-			p := make([]byte, size)
-			b.SetBytes(int64(size))
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := c.Write(p); err != nil {
-					b.Fatal(err)
-				}
-			}
-			c.CloseWrite()
-			<-drained
-		})
-	}
 }
