@@ -16,7 +16,10 @@ func sample(n int) []Record {
 	all := []Record{{Kind: Directory, Mode: 0o755, MTime: 1_700_000_000_000_000_000}}
 	dir := 0
 	for i := 1; i < n; i++ {
-		r := Record{Name: fmt.Sprintf("file%06d.go", i), Kind: File, Size: int64(i * 7 % 20_000), Mode: 0o644, MTime: 1_700_000_000_000_000_000 + int64(i)*1_234_567}
+		r := Record{
+			Name: fmt.Sprintf("file%06d.go", i), Kind: File, Size: int64(i * 7 % 20_000), Mode: 0o644,
+			MTime: 1_700_000_000_000_000_000 + int64(i)*1_234_567,
+		}
 		if i%10 == 0 {
 			r.Name, r.Kind, r.Size, r.Mode = fmt.Sprintf("package%06d", i), Directory, 0, 0o755
 			r.Up = min(dir, 1)
