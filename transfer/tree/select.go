@@ -18,3 +18,16 @@ type Selection interface {
 	// not be there. Otherwise only is false.
 	Names() (names iter.Seq[string], only bool)
 }
+
+// Selection makes a Walker show what d keeps, where d is the filter of the start of the walk. It reads .gitignore files.
+func (d *DirFilter) Selection() Selection { return filtered{d} }
+
+type filtered struct{ *DirFilter }
+
+func (f filtered) Enter(name string, dir durable.FS) (Selection, error) {
+	d, err := f.DirFilter.Enter(name, OpenIn(dir))
+	if err != nil {
+		return nil, err
+	}
+	return filtered{d}, nil
+}
