@@ -26,6 +26,8 @@ func FuzzManifest(f *testing.F) {
 	for _, v := range readVectors(f) {
 		f.Add(v.hex)
 	}
+	b, _ := encode(f, sample(100))
+	f.Add(b)
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var all []Record
 		var err error

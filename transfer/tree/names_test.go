@@ -152,6 +152,35 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// With both ways of asking for names.
+func TestNamesOfADirectory(t *testing.T) {
+	run(t, func(t *testing.T, fsys durable.FS) {
+		var expect []string
+		for i := range 2*batch + 3 {
+			expect = append(expect, fmt.Sprint(i))
+			put(t, fsys, expect[i])
+		}
+		slices.Sort(expect)
+		var n names
+		must(t, n.list(fsys))
+		for i := range min(n.len(), len(expect)) {
+			if got := string(n.get(i)); got != expect[i] {
+				t.Fatalf("name %d is %q, want %q", i, got, expect[i])
+			}
+		}
+		if n.len() != len(expect) {
+			t.Errorf("%d names, want %d", n.len(), len(expect))
+		}
+		put(t, fsys, "file")
+		f, err := fsys.OpenFile("file", 0, 0)
+		must(t, err)
+		defer f.Close()
+		if err := n.read(f); err == nil {
+			t.Error("a file was listed")
+		}
+	})
+}
+
 // Where no more names fit the listing says so, and those before are shown.
 func TestNamesHaveAnEnd(t *testing.T) {
 	n := names{blocks: make([][]byte, 1<<(32-blockBits))}

@@ -1,8 +1,3 @@
-// Package tree walks what a source directory holds, and puts it into a manifest: MANIFEST.md.
-//
-// It goes by directory handles of a durable.FS, never by joined paths and never through symbolic links, so that it
-// takes names of any bytes and trees whose paths are longer than the system's limit, and ends in no directory
-// that somebody swapped in. It reads no file.
 package tree
 
 import (

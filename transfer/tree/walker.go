@@ -127,6 +127,13 @@ func (w *Walker) Next(ctx context.Context) (*Item, error) {
 	return nil, io.EOF
 }
 
+// Skip leaves out what is beneath the directory that Next returned last; of another entry it does nothing.
+func (w *Walker) Skip() {
+	if n := len(w.stack); n > 0 && w.stack[n-1].dir == w.item.Self {
+		w.stack[n-1].next = w.stack[n-1].names.len()
+	}
+}
+
 // drop lets go of what only the item had.
 func (w *Walker) drop() {
 	if w.loose != nil {

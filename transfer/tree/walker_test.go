@@ -379,6 +379,32 @@ func TestWalkerEndsEarly(t *testing.T) {
 	})
 }
 
+func TestSkip(t *testing.T) {
+	run(t, func(t *testing.T, fsys durable.FS) {
+		plant(t, fsys, "t/a/b/f", "t/a/c", "t/d/", "t/e", "t/z/f")
+		for name, expect := range map[string][]string{
+			"":  {`directory []`},
+			"a": {`directory []`, `directory ["a"]`, `directory ["d"]`, `file ["e"]`, `directory ["z"]`, `file ["z" "f"]`},
+			"b": {`directory []`, `directory ["a"]`, `directory ["a" "b"]`, `file ["a" "c"]`, `directory ["d"]`, `file ["e"]`, `directory ["z"]`, `file ["z" "f"]`},
+			"d": items(t, fsys, "t", WalkOptions{}),
+			"e": items(t, fsys, "t", WalkOptions{}),
+			"c": items(t, fsys, "t", WalkOptions{}),
+		} {
+			var got []string
+			each(t, fsys, "t", WalkOptions{}, func(w *Walker, it *Item) {
+				got = append(got, about(it))
+				if it.Name == name {
+					w.Skip()
+					if it.Self != nil {
+						must(t, it.Self.Do(func(durable.FS) error { return nil })) // it is still open
+					}
+				}
+			})
+			want(t, got, expect...)
+		}
+	})
+}
+
 // testSelection is a selection by functions.
 type testSelection struct {
 	path  string
