@@ -91,7 +91,7 @@ func TestFilterRules(t *testing.T) {
 		// Without wildcards a '\' is one.
 		{`- a\b`, "ab", `a\b x/a\b`},
 		{`- a\b*`, `a\b`, "ab abc"},
-		{"- a//b", "a/b", ""},
+		{"- a//b,- //a,- //a/b,- //*,- a//*,- b//c/d", "a a/b b/c/d", ""},
 		{"- a/b/c", "b/c x/b/c a/b", "a/b/c x/a/b/c"},
 		{"- x/a/b/c", "a/b/c xx/a/b/c", "x/a/b/c y/x/a/b/c"},
 		{"- /", "a a/", ""},
@@ -212,7 +212,7 @@ func TestParseRules(t *testing.T) {
 }
 
 func TestGitignore(t *testing.T) {
-	const rules = "*.o\n/build\n!keep.o\ndoc/*.txt\n**/tmp/\n.*\n\\#x\n"
+	const rules = "//a.c\n//x/a.c\nx//a.c\n*.o\n/build\n!keep.o\ndoc/*.txt\n**/tmp/\n.*\n\\#x\n"
 	ignored := files{"": rules, "sub/": "!a.o\n*.c\n/only\n", "sub/deep/": "!/x.c\n"}
 	for _, c := range []struct {
 		rules    string

@@ -46,12 +46,13 @@ func (s *ruleSet) add(keep bool) int {
 	return len(s.keep) - 1
 }
 
-// addExact adds r for path, which has no '/' at its begin if it is to match anything.
+// addExact adds r for path. No path of a tree begins with '/'.
 func (s *ruleSet) addExact(path string, r exactRule) {
-	name := path
-	if i := strings.LastIndexByte(path, '/'); i == 0 {
+	if strings.HasPrefix(path, "/") {
 		return
-	} else if i > 0 {
+	}
+	name := path
+	if i := strings.LastIndexByte(path, '/'); i > 0 {
 		name, r.above = path[i+1:], path[:i]
 	}
 	if s.exact == nil {
