@@ -203,10 +203,6 @@ func TestHostileFramesEndTheSessionOnly(t *testing.T) {
 				p.open(2, "x", 1<<20)
 				p.data(2, wire.DataFirst, 0, 0, 256<<10, nil, crypto.CV{})
 			},
-			"compression that was not agreed": func(p *rawPeer) {
-				p.open(2, "x", 1<<20)
-				p.data(2, wire.DataFirst|wire.DataZstd, 0, 0, 256<<10, chunk[:5], crypto.CV{})
-			},
 			"HASHES beyond the file": func(p *rawPeer) { p.open(2, "x", 1<<20); p.send(2, wire.Hashes{First: 3, Count: 8000}) },
 		} {
 			p := h.raw()
@@ -214,6 +210,48 @@ func TestHostileFramesEndTheSessionOnly(t *testing.T) {
 			attack(p)
 			if code := p.mustEnd(); code.Class() != 5 && code != wire.CodeUnsupported {
 				t.Errorf("%s: ended with %v", name, code)
+			}
+		}
+		h.mustServe()
+	})
+}
+
+// What belongs to a capability that we have not listed is refused, however well it is made.
+func TestWhatWasNotAgreedIsRefused(t *testing.T) {
+	overAll(t, func(t *testing.T, h *host) {
+		zstd := append([]byte("\x28\xb5\x2f\xfd\x20\x05\x29\x00\x00"), "hello"...)
+		for name, try := range map[string]func(p *rawPeer) wire.Code{
+			"compressed DATA": func(p *rawPeer) wire.Code {
+				p.data(2, wire.DataFirst|wire.DataZstd, 0, 0, 256<<10, zstd, crypto.CV{})
+				return p.mustEnd()
+			},
+			"DATA of zeros": func(p *rawPeer) wire.Code {
+				p.data(2, wire.DataFirst|wire.DataLast|wire.DataZero, 0, 0, 256<<10, nil, crypto.CV{})
+				return p.mustEnd()
+			},
+			"DATA beside an old version": func(p *rawPeer) wire.Code {
+				p.data(2, wire.DataFirst|wire.DataOld, 0, 9, 256<<10, []byte("hello"), crypto.CV{})
+				return p.mustEnd()
+			},
+			"HASHES of an old version": func(p *rawPeer) wire.Code {
+				p.send(2, wire.Hashes{Count: 1, Old: true})
+				return p.mustEnd()
+			},
+			"OPEN with holes": func(p *rawPeer) wire.Code {
+				o := openMessage(p.t, "y", 1<<20)
+				o.Flags = wire.OpenSparse
+				p.send(4, o)
+				e, _ := p.read().(wire.Error)
+				return e.Code
+			},
+		} {
+			p := h.raw()
+			p.hello()
+			if o, ok := p.open(2, name, 1<<20).(wire.Opened); !ok || o.Old != 0 {
+				t.Fatalf("%s: OPENED %+v", name, o)
+			}
+			if code := try(p); code != wire.CodeUnsupported {
+				t.Errorf("%s: %v", name, code)
 			}
 		}
 		h.mustServe()

@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -100,7 +101,13 @@ func (f *recvFile) begin(o wire.Open) {
 	f.mu.Lock()
 	f.open, f.busy, f.lastBusy = o, true, time.Now()
 	f.mu.Unlock()
-	acc, err := f.accept(f.s.ctx, o, f.stillBusy)
+	var acc accepted
+	var err error
+	if o.Flags&^wire.OpenFresh != 0 {
+		err = notAgreed("OPEN with flags %#x", o.Flags)
+	} else {
+		acc, err = f.accept(f.s.ctx, o, f.stillBusy)
+	}
 	f.mu.Lock()
 	f.busy = false
 	if err == nil && f.ended { // meanwhile the sender gave up, or the session ended
@@ -156,6 +163,9 @@ func (f *recvFile) take(m wire.Message) error {
 	case wire.Abort:
 		f.stop(m.Keep, errorOf(wire.Error{Code: m.Code, Text: "the sender gave up"}))
 	case wire.Hashes:
+		if m.Old {
+			return notAgreed("HASHES of an old version")
+		}
 		f.mu.Lock()
 		land, total := f.land, f.total
 		f.mu.Unlock()
@@ -168,7 +178,7 @@ func (f *recvFile) take(m wire.Message) error {
 				f.refuse(err)
 				return
 			}
-			list := wire.HashList{CVs: make([]wire.Hash, len(cvs))}
+			list := wire.HashList{First: m.First, CVs: make([]wire.Hash, len(cvs))}
 			for i, cv := range cvs {
 				list.CVs[i] = wire.Hash(cv)
 			}
@@ -178,10 +188,15 @@ func (f *recvFile) take(m wire.Message) error {
 	return nil
 }
 
+// notAgreed refuses what only a capability allows that is not among ourCaps.
+func notAgreed(format string, args ...any) error {
+	return &wire.ProtocolError{Code: wire.CodeUnsupported, Msg: fmt.Sprintf(format, args...) + ", which was not agreed"}
+}
+
 // takeData takes one DATA frame of stream st.
 func (s *session) takeData(st *stream, id uint32, d wire.Data) error {
-	if d.Flags&(wire.DataZstd|wire.DataZero) != 0 {
-		return &wire.ProtocolError{Code: wire.CodeUnsupported, Msg: "DATA flags that were not agreed"}
+	if d.Flags&^(wire.DataFirst|wire.DataLast) != 0 {
+		return notAgreed("DATA with flags %#02x", d.Flags)
 	}
 	cur := st.cur
 	if d.Flags&wire.DataFirst != 0 {

@@ -391,7 +391,9 @@ func (f *sendFile) take(m wire.Message) error {
 	case wire.Opened:
 		offer(f.opened, m)
 	case wire.HashList:
-		offer(f.hashes, m)
+		if !m.Old { // that was not asked for
+			offer(f.hashes, m)
+		}
 	case wire.Receipt:
 		offer(f.receipt, m)
 	case wire.Ack:

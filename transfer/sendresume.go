@@ -41,6 +41,9 @@ func (f *sendFile) resume(ctx context.Context, o wire.Opened) error {
 			n := min(r.Start+r.Count-first, 8192)
 			f.s.send(f.id, wire.Hashes{First: first, Count: n})
 			list, err := wait(ctx, f, f.hashes)
+			for err == nil && list.First != first { // that was not asked for
+				list, err = wait(ctx, f, f.hashes)
+			}
 			if err != nil {
 				return err
 			}

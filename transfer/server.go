@@ -190,8 +190,8 @@ func (s *Server) panicked(v any) {
 // Panics returns how many panics were caught. It must be 0.
 func (s *Server) Panics() int64 { return s.panics.Load() }
 
-// ourCaps are the capabilities that we announce; none changes the bytes yet.
-var ourCaps = []string{"h.blake3"}
+// ourCaps are the capabilities that we announce; none changes the bytes yet. What belongs to another one is refused.
+var ourCaps = []string{wire.CapBLAKE3}
 
 // minorVersions are the minor versions of the protocol that we speak.
 var minorVersions = []uint64{0}

@@ -97,6 +97,29 @@ func BenchmarkReaderData(b *testing.B) {
 	}
 }
 
+// BenchmarkExpanded is what a compressed piece costs here, besides being expanded.
+func BenchmarkExpanded(b *testing.B) {
+	raw := make([]byte, MaxPayload-100) // with its blocks it still is a payload
+	frame := dataFrame(3, Data{Flags: dataFlags &^ DataZero, RawLen: uint32(len(raw)), Payload: zstdOf(raw)})
+	r := NewReader(&loop{b: frame}, MaxControl)
+	buf := make([]byte, MaxDataFrame)
+	b.SetBytes(int64(len(raw)))
+	b.ReportAllocs()
+	for b.Loop() {
+		h, err := r.Next()
+		if err != nil {
+			b.Fatal(err)
+		}
+		d, err := r.Data(h, buf)
+		if err == nil {
+			_, err = d.Expanded(raw)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // benchPack is a PACK of 256 KiB of files of size bytes.
 func benchPack(size int) []byte {
 	v := packValue{}

@@ -7,7 +7,8 @@
 //
 // To send, append frames to a buffer with [AppendFrame], DATA with [AppendDataHeader], and PACK with [AppendPackHeader],
 // [AppendPackFile] and [PutPackHeader]. To receive, loop over [Reader.Next] and then [Reader.Message], [Reader.Data] or
-// [Reader.Pack].
+// [Reader.Pack]. Nothing is compressed or expanded here: who reads a compressed piece or PACK expands it and goes on with
+// [Data.Expanded] or [Pack.Expand].
 //
 // The fields of a message carry their place on the wire in their tags: `cbor:"7,keyasint"` is key 7 of the map,
 // "omitempty" and "omitzero" say that the key is left out when the field is zero, and `wire:"max=512"` holds the

@@ -60,8 +60,18 @@ func (h Header) checkData() error {
 	if h.Length > MaxDataFrame {
 		return errf(CodeLimit, "DATA of %d bytes, the limit is %d", h.Length, MaxDataFrame)
 	}
-	if h.Length < dataFixed || h.Flags&DataLast != 0 && h.Length < dataFixed+cvLen {
+	least := uint32(dataFixed)
+	if h.Flags&DataLast != 0 {
+		least += cvLen
+	}
+	if h.Flags&DataZstd != 0 {
+		least += zstdLeast
+	}
+	if h.Length < least {
 		return errf(CodeProtocol, "DATA of %d bytes is too short", h.Length)
+	}
+	if h.Flags&DataZero != 0 && (h.Flags != dataZero || h.Length != least) {
+		return errf(CodeProtocol, "DATA of zeros with flags %#02x and %d bytes", h.Flags, h.Length)
 	}
 	return checkID(TData, h.ID)
 }
@@ -73,7 +83,11 @@ func (h Header) checkPack() error {
 	if h.Length > MaxPack {
 		return errf(CodeLimit, "PACK of %d bytes, the limit is %d", h.Length, MaxPack)
 	}
-	if h.Length < packFixed+packLeast {
+	least := uint32(packFixed + packLeast)
+	if h.Flags&PackZstd != 0 {
+		least = packFixed + zstdLeast
+	}
+	if h.Length < least {
 		return errf(CodeProtocol, "PACK of %d bytes is too short", h.Length)
 	}
 	return checkID(TPack, h.ID)

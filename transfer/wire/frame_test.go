@@ -34,10 +34,14 @@ func TestAppendFrameLayout(t *testing.T) {
 	b = AppendPackFile(b, 5, &Meta{HasMode: true, Mode: 0o644, HasMTime: true, MTimeNS: -2}, 1)
 	b = append(b, "x"...)
 	b = append(b, make([]byte, cvLen)...)
-	PutPackHeader(b, 6, 7, 1)
+	PutPackHeader(b, 6, 0, 7, 1)
 	if want := "\x12\x00\x00\x00\x00\x00\x00\x44\x00\x00\x00\x06\x00\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x01" +
 		"\x00\x00\x00\x00\x00\x00\x00\x05\x01\x00\x00\x00\x01\x01\xa4\xff\xff\xff\xff\xff\xff\xff\xfex" + strings.Repeat("\x00", cvLen); string(b) != want {
 		t.Errorf("got %q, want %q", b, want)
+	}
+	PutPackHeader(b, 6, PackZstd, 7, 1)
+	if want := "\x12\x04\x00\x00\x00\x00\x00\x44"; string(b[:8]) != want {
+		t.Errorf("compressed: %q, want %q", b[:8], want)
 	}
 	if len(b) != PackHeaderLen+PackSize(1) {
 		t.Errorf("%d bytes, PackSize says %d", len(b), PackHeaderLen+PackSize(1))
@@ -77,6 +81,12 @@ func TestAppendFrameRefuses(t *testing.T) {
 		"no chunk size":                   {2, Open{Alg: 1}, CodeProtocol},
 		"ENTRIES above 1 MiB":             {2, Entries{Entries: entries}, CodeLimit},
 		"too many hashes":                 {2, HashList{CVs: make([]Hash, MaxHashes+1)}, CodeLimit},
+		"groups of held chunks":           {2, Hashes{Count: 1, Groups: true}, CodeProtocol},
+		"too many groups":                 {2, Hashes{Count: 513, Old: true, Groups: true}, CodeLimit},
+		"hashes beyond all chunks":        {2, HashList{CVs: make([]Hash, 2), First: MaxChunks - 1}, CodeLimit},
+		"hashes from beyond all chunks":   {2, HashList{First: MaxChunks, Old: true, Groups: true}, CodeLimit},
+		"same, with an old version":       {2, Opened{State: StateSame, Old: 1}, CodeProtocol},
+		"a flag of OPEN that is not one":  {2, Open{ChunkLog2: 18, Alg: 1, Flags: openFlags + 1}, CodeUnsupported},
 		"an empty target":                 {2, Symlink{}, CodeProtocol},
 		"a receipt with a bad root name":  {2, Receipt{RootName: "a/b"}, CodeBadPath},
 		"new, with a receipt":             {2, Opened{State: StateNew, Receipt: &Receipt{}}, CodeProtocol},
@@ -177,7 +187,7 @@ func TestLargestMessagesFit(t *testing.T) {
 	for _, m := range []Message{
 		Ack{Received: ranges, Durable: ranges},
 		Opened{State: StatePartial, Have: ranges, Parts: kept},
-		HashList{CVs: make([]Hash, MaxHashes)},
+		HashList{CVs: make([]Hash, MaxHashes), First: MaxChunks - 1, Old: true, Groups: true},
 		Welcome{Window: 1, Roots: roots},
 		Rename{From: p, To: p},
 		Error{Code: CodeBusy, Class: 2, Text: strings.Repeat("t", MaxText), Path: p},

@@ -73,6 +73,7 @@ func FuzzReader(f *testing.F) {
 	f.Add(all)
 	f.Add(dataFrame(3, Data{Flags: DataFirst | DataLast, RawLen: 2, Payload: []byte("xy")}))
 	f.Add(packFrame(3, samplePack()))
+	f.Add(packFrame(3, compressedPack()))
 	for _, v := range readVectors(f) {
 		if v.typ == "stream" {
 			f.Add(v.hex)
@@ -136,6 +137,27 @@ func FuzzData(f *testing.F) {
 		if got := dataFrame(1, d)[HeaderLen:]; !bytes.Equal(got, body) {
 			t.Fatalf("%x became %x", body, got)
 		}
+		if d.Flags&DataZstd != 0 {
+			raw, err := unzstd(d.Payload, MaxPayload)
+			if err != nil {
+				return
+			}
+			if d, err = d.Expanded(raw); outcome(t, err) != "ok" {
+				return
+			}
+			if again, err := DecodeData(d.Flags, dataFrame(1, d)[HeaderLen:]); err != nil || text(again) != text(d) {
+				t.Fatalf("%+v, uncompressed %+v, %v", d, again, err)
+			}
+		}
+		if d.Flags&DataZero != 0 {
+			if d.Flags != dataZero || d.Offset != 0 || len(d.Payload) > 0 {
+				t.Fatalf("zeros with more than zeros: %+v", d)
+			}
+			return
+		}
+		if (len(d.Payload) == 0 || uint64(d.Offset)+uint64(len(d.Payload)) == uint64(d.RawLen)) != (d.Flags&DataLast != 0) {
+			t.Fatalf("LAST: %+v", d)
+		}
 		end := uint64(d.Offset) + uint64(len(d.Payload))
 		if end > uint64(d.RawLen) || d.RawLen > 1<<MaxChunkLog2 || d.Chunk >= MaxChunks || len(d.Payload) > MaxPayload {
 			t.Fatalf("beyond the limits: %+v", d)
@@ -145,16 +167,32 @@ func FuzzData(f *testing.F) {
 
 func FuzzPack(f *testing.F) {
 	f.Add(uint8(0), packFrame(1, samplePack())[HeaderLen:])
+	f.Add(uint8(PackZstd), packFrame(1, compressedPack())[HeaderLen:])
 	for _, v := range readVectors(f) {
 		if v.typ == "PACK" && len(v.hex) < 1000 {
 			f.Add(v.flags, v.hex)
 		}
 	}
 	f.Fuzz(func(t *testing.T, flags uint8, body []byte) {
-		var p packValue
+		var head Pack
 		var err error
-		bounded(t, len(body), func() { p, err = allFiles(DecodePack(flags, body)) })
-		end := packFixed
+		bounded(t, 0, func() { head, err = DecodePack(flags, body) })
+		if outcome(t, err) != "ok" {
+			return
+		}
+		files, end := body, packFixed // where the next one begins
+		whole := packValue{Number: head.Number, Zstd: head.Compressed()}
+		if whole.Zstd != nil {
+			if files, err = unzstd(whole.Zstd, MaxPack); err != nil {
+				return
+			}
+			end = 0
+			if err := head.Expand(files); outcome(t, err) != "ok" {
+				return
+			}
+		}
+		var p packValue
+		bounded(t, len(files), func() { p, err = allFiles(head, nil) })
 		for _, file := range p.Files { // also those before an error
 			if file.No == 0 || file.No >= MaxTreeEntries || file.Meta.Mode > maxMode || file.Meta.HasMode != file.Meta.HasMTime {
 				t.Fatalf("beyond the limits: %+v", file)
@@ -164,17 +202,18 @@ func FuzzPack(f *testing.F) {
 				at += packMeta
 			}
 			n := len(file.Content)
-			if cap(file.Content) != n || n > 0 && &file.Content[0] != &body[at] {
-				t.Fatalf("entry %d is not at byte %d of the body, or may grow into what follows", file.No, at)
+			if cap(file.Content) != n || n > 0 && &file.Content[0] != &files[at] {
+				t.Fatalf("entry %d is not at byte %d of the files, or may grow into what follows", file.No, at)
 			}
 			end = at + n + cvLen
 		}
-		if p.Number >= MaxTreeEntries || len(p.Files) > MaxPart || len(p.Files) > 0 && end > len(body) {
-			t.Fatalf("beyond the limits: pack %d, %d files up to byte %d of %d", p.Number, len(p.Files), end, len(body))
+		if p.Number >= MaxTreeEntries || len(p.Files) > MaxPart || len(p.Files) > 0 && end > len(files) {
+			t.Fatalf("beyond the limits: pack %d, %d files up to byte %d of %d", p.Number, len(p.Files), end, len(files))
 		}
 		if outcome(t, err) != "ok" {
 			return
 		}
+		p.Zstd = whole.Zstd
 		if got := packFrame(1, p)[HeaderLen:]; !bytes.Equal(got, body) {
 			t.Fatalf("%x became %x", body, got)
 		}

@@ -5,7 +5,7 @@ package wire
 type Hello struct {
 	Versions []uint64 `cbor:"1,keyasint" wire:"n=64,max=0xffff"`             // minor versions, ascending, at least one
 	Agent    string   `cbor:"2,keyasint,omitempty" wire:"max=512"`           // program and version
-	Caps     []string `cbor:"4,keyasint,omitempty" wire:"n=64,min=1,max=64"` // capabilities, the preferred first
+	Caps     []string `cbor:"4,keyasint,omitempty" wire:"n=64,min=1,max=64"` // capabilities: CapTree and the others, the preferred first
 	TimeNS   int64    `cbor:"6,keyasint,omitempty"`                          // the client's clock, Unix ns
 }
 

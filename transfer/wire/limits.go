@@ -6,7 +6,7 @@ const (
 	MaxControl = 1 << 20
 	// MaxControlPreAuth is the largest body of a control frame before the peer is known.
 	MaxControlPreAuth = 16 << 10
-	// MaxPayload is the most content that one DATA frame carries.
+	// MaxPayload is the most content that one DATA frame carries, compressed and expanded.
 	MaxPayload = 256 << 10
 	// MaxDataFrame is the largest body of a DATA frame: the fixed part, the payload and the CV.
 	MaxDataFrame = dataFixed + MaxPayload + cvLen
@@ -14,6 +14,8 @@ const (
 	// MinChunkLog2 and MaxChunkLog2 bound the chunk size, which is 1<<ChunkLog2.
 	MinChunkLog2 = 18
 	MaxChunkLog2 = 24
+	// GroupLog2 is the size of a group, 1<<GroupLog2: a part of a chunk that has a CV of its own in HASHLIST.
+	GroupLog2 = 14
 	// MaxChunks is the most chunks that a file has.
 	MaxChunks = 1 << 24
 	// MaxFileSize is the largest file.
@@ -35,9 +37,12 @@ const (
 	MaxAhead = 1024
 	// MaxTreeEntries is above the number of every entry and pack of a tree.
 	MaxTreeEntries = 1 << 40
-	// MaxPack is the largest body of a PACK frame, MaxSmall the largest file that surely fits into one.
+	// MaxPack is the largest body of a PACK frame, compressed and expanded, MaxSmall the largest file that surely fits into
+	// one.
 	MaxPack  = 1 << 20
 	MaxSmall = MaxPack - packFixed - packLeast - packMeta
+	// MaxZstdWindow is the largest window that a zstd frame may ask for (RFC 8878, 3.1.1.1.2, recommends it).
+	MaxZstdWindow = 8 << 20
 	// MaxRules is the most rules in one TREE_GET, MaxRule the longest one.
 	MaxRules = 4096
 	MaxRule  = 4352

@@ -32,7 +32,10 @@ const (
 
 // Flags of Open.
 const (
-	OpenFresh = 1 << 0 // discard what is held of this (principal, path); start over
+	OpenFresh  = 1 << 0 // discard what is held of this (principal, path); start over
+	OpenSparse = 1 << 1 // CapZero: runs of zeros are kept as holes
+
+	openFlags = OpenFresh | OpenSparse
 )
 
 // AlgBLAKE3 is the one hash algorithm of this version.
@@ -50,7 +53,7 @@ type Open struct {
 	IfExists    IfExists   `cbor:"15,keyasint" wire:"enum=2"`
 	Durability  Durability `cbor:"17,keyasint" wire:"enum=2"`
 	Compare     Compare    `cbor:"19,keyasint" wire:"enum=2"`
-	Flags       uint64     `cbor:"21,keyasint" wire:"enum=1"` // OpenFresh
+	Flags       uint64     `cbor:"21,keyasint" wire:"enum=3"` // OpenFresh and the others
 	Meta        Meta       `cbor:"4,keyasint,omitzero"`
 	RootHash    *Hash      `cbor:"6,keyasint,omitempty"`              // needed for CompareRoot
 	Priority    uint8      `cbor:"8,keyasint,omitempty" wire:"max=9"` // 0 is the usual one, 9 goes first

@@ -19,6 +19,7 @@ type Opened struct {
 	Epoch   uint64    `cbor:"3,keyasint"` // of this attempt; grows with each
 	Have    Ranges    `cbor:"5,keyasint" wire:"n=8192"`
 	Parts   []Part    `cbor:"4,keyasint,omitempty" wire:"n=8192"`
+	Old     uint64    `cbor:"10,keyasint,omitempty" wire:"max=0x1000000000000"` // CapDelta: size of the old version; 0 = none that chunks may refer to
 	Receipt *Receipt  `cbor:"8,keyasint,omitempty"`
 }
 
@@ -28,6 +29,9 @@ func (Opened) Type() Type { return TOpened }
 func (m Opened) check() error {
 	if m.State != StatePartial && len(m.Have)+len(m.Parts) > 0 {
 		return errf(CodeProtocol, "chunks that are held in state %d", m.State)
+	}
+	if m.State > StateChanged && m.Old != 0 {
+		return errf(CodeProtocol, "an old version in state %d", m.State)
 	}
 	if m.State == StateDone && m.Receipt == nil {
 		return errf(CodeProtocol, "done, without a receipt")

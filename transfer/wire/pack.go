@@ -1,6 +1,9 @@
 package wire
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"errors"
+)
 
 // PackFile is one file in a PACK.
 type PackFile struct {
@@ -12,7 +15,8 @@ type PackFile struct {
 	Meta Meta
 }
 
-// PackZstd is a flag of a PACK frame, with the number of DataZstd. It is reserved: answered UNSUPPORTED.
+// PackZstd is a flag of a PACK frame (CapZstd), with the number of DataZstd: behind the number and the count comes one
+// zstd frame with all else. The decoder knows it; that it is agreed is for its caller to check.
 const PackZstd = DataZstd
 
 const (
@@ -31,13 +35,14 @@ const PackHeaderLen = HeaderLen + packFixed
 func PackSize(n int) int { return packLeast + packMeta + n }
 
 // AppendPackHeader appends room for the frame header and the fixed bytes of a PACK to b, which is empty: the frame begins
-// with the array. PutPackHeader fills it in at the end.
+// with the array. PutPackHeader fills it in at the end. The files follow, or with PackZstd what they are compressed to.
 func AppendPackHeader(b []byte) []byte { return append(b, make([]byte, PackHeaderLen)...) }
 
-// PutPackHeader writes the header of the whole frame b, which AppendPackHeader began, for tree id; number is that of the
-// pack in its tree, count how many files it has. It checks nothing: the caller holds the rules of [DecodePack].
-func PutPackHeader(b []byte, id uint32, number uint64, count int) {
-	Header{Type: TPack, Length: uint32(len(b) - HeaderLen), ID: id}.append(b[:0])
+// PutPackHeader writes the header of the whole frame b, which AppendPackHeader began, for tree id; flags are 0 or PackZstd,
+// number is that of the pack in its tree, count how many files it has. It checks nothing: the caller holds the rules of
+// [DecodePack].
+func PutPackHeader(b []byte, id uint32, flags uint8, number uint64, count int) {
+	Header{Type: TPack, Flags: flags, Length: uint32(len(b) - HeaderLen), ID: id}.append(b[:0])
 	binary.BigEndian.PutUint64(b[HeaderLen:], number)
 	binary.BigEndian.PutUint32(b[HeaderLen+8:], uint32(count))
 }
@@ -59,24 +64,23 @@ func AppendPackFile(b []byte, no uint64, m *Meta, n int) []byte {
 	return b
 }
 
-// Pack is the body of a PACK frame, to be taken apart with Next.
+// Pack is the body of a PACK frame, to be taken apart with Next; where Compressed is not nil after Expand.
 type Pack struct {
 	Number uint64 // of the pack in its tree
 	Count  int    // files in it, 1 to MaxPart
+	zstd   []byte // what rest is made of
 	rest   []byte
 	done   int
 }
 
 // DecodePack begins with the body of a PACK frame, which Next's files alias. The rules: the number of the pack and those of
 // its files are below MaxTreeEntries, no file is entry 0, it has 1 to MaxPart files and nothing behind them, and a mode has
-// 12 bits. An error of Next comes when the files before have been returned; it is the same again then.
+// 12 bits. An error of Next comes when the files before have been returned; it is the same again then. With PackZstd the
+// files are one zstd frame.
 func DecodePack(flags uint8, body []byte) (Pack, error) {
 	h := Header{Type: TPack, Flags: flags, Length: uint32(min(len(body), MaxPack+1)), ID: 1}
 	if err := h.checkPack(); err != nil {
 		return Pack{}, err
-	}
-	if flags != 0 {
-		return Pack{}, errf(CodeUnsupported, "PACK with reserved flags %#02x", flags)
 	}
 	p := Pack{Number: binary.BigEndian.Uint64(body), rest: body[packFixed:]}
 	n := binary.BigEndian.Uint32(body[8:])
@@ -87,16 +91,53 @@ func DecodePack(flags uint8, body []byte) (Pack, error) {
 		return Pack{}, errf(CodeProtocol, "PACK without files")
 	case n > MaxPart:
 		return Pack{}, errf(CodeLimit, "PACK of %d files, the limit is %d", n, MaxPart)
-	case int(n) > len(p.rest)/packLeast:
-		return Pack{}, errf(CodeProtocol, "PACK of %d files in %d bytes", n, len(p.rest))
 	}
 	p.Count = int(n)
+	if flags&PackZstd != 0 {
+		p.zstd, p.rest = p.rest, nil
+		if err := checkZstd(p.zstd, MaxPack-packFixed); err != nil {
+			return Pack{}, err
+		}
+		return p, nil
+	}
+	if err := p.checkCount(p.rest); err != nil {
+		return Pack{}, err
+	}
 	return p, nil
 }
 
+func (p *Pack) checkCount(files []byte) error {
+	if p.Count > len(files)/packLeast {
+		return errf(CodeProtocol, "PACK of %d files in %d bytes", p.Count, len(files))
+	}
+	return nil
+}
+
+// Compressed returns the zstd frame to be expanded for Expand; nil when there is none, or it was expanded.
+func (p *Pack) Compressed() []byte { return p.zstd }
+
+// Expand goes on with what the caller has expanded Compressed to; Next's files alias files. More than a PACK may have is
+// CodeLimit, and p is then as before. For a p that is not compressed it is an error.
+func (p *Pack) Expand(files []byte) error {
+	if p.zstd == nil {
+		return errors.New("wire: Expand called for a PACK that is not compressed")
+	}
+	if len(files) > MaxPack-packFixed {
+		return errf(CodeLimit, "PACK with %d bytes of files, the limit is %d", len(files), MaxPack-packFixed)
+	}
+	if err := p.checkCount(files); err != nil {
+		return err
+	}
+	p.zstd, p.rest = nil, files
+	return nil
+}
+
 // Next returns the next file; ok is false when all Count have been returned. What is left of the body then, or is missing
-// before, is an error.
+// before, is an error; so is Next before Expand.
 func (p *Pack) Next() (f PackFile, ok bool, err error) {
+	if p.zstd != nil {
+		return f, false, errors.New("wire: Next called for a PACK that is not expanded")
+	}
 	if p.done == p.Count {
 		if len(p.rest) > 0 {
 			return f, false, errf(CodeProtocol, "PACK with %d bytes behind its files", len(p.rest))

@@ -246,9 +246,9 @@ func TestProtocolLimits(t *testing.T) {
 	delete(table, "---")
 	want := map[string]string{
 		"body of a control frame": fmt.Sprint(MaxControl), "the same before WELCOME, JOINED and ENROLLED": fmt.Sprint(MaxControlPreAuth),
-		"payload of DATA": fmt.Sprint(MaxPayload), "body of DATA": fmt.Sprint(MaxDataFrame), "chunk": fmt.Sprintf("2^%d to 2^%d", MinChunkLog2, MaxChunkLog2),
+		"payload of DATA, compressed and expanded": fmt.Sprint(MaxPayload), "body of DATA": fmt.Sprint(MaxDataFrame), "chunk": fmt.Sprintf("2^%d to 2^%d", MinChunkLog2, MaxChunkLog2),
 		"chunks of a file": power(MaxChunks), "file": power(MaxFileSize), "ranges, parts of a message": fmt.Sprint(MaxRanges),
-		"body of PACK": fmt.Sprint(MaxPack), "file in a PACK": fmt.Sprint(MaxSmall), "entries of a TREE_PART, files of a PACK": fmt.Sprint(MaxPart),
+		"body of PACK, compressed and expanded": fmt.Sprint(MaxPack), "file in a PACK": fmt.Sprint(MaxSmall), "entries of a TREE_PART, files of a PACK": fmt.Sprint(MaxPart),
 		"records of a TREE_PART": fmt.Sprint(MaxRecords), "parts without verdicts": fmt.Sprint(MaxAhead), "entries of a tree": power(MaxTreeEntries) + "-1",
 		"packs of a tree": power(MaxTreeEntries), "rules of a TREE_GET": fmt.Sprint(MaxRules), "rule": fmt.Sprint(MaxRule),
 		"CVs of a message": fmt.Sprint(MaxHashes), "entries of a page": fmt.Sprint(MaxEntries), "cursor": fmt.Sprint(MaxCursor), "path": fmt.Sprint(MaxPath),
@@ -256,10 +256,52 @@ func TestProtocolLimits(t *testing.T) {
 		"agent, reason, text of an error": fmt.Sprint(MaxText), "name of a root or a client": fmt.Sprint(MaxLabel), "words of a list": fmt.Sprint(MaxCaps),
 		"word": fmt.Sprint(MaxCap), "roots": fmt.Sprint(MaxRoots), "minor versions": fmt.Sprint(MaxVersions), "fingerprint": fmt.Sprint(MaxFingerprint),
 		"public key": fmt.Sprint(MaxSigner), "span of time in ms": power(MaxMillis+1) + "-1", "nesting of a body": fmt.Sprint(maxNesting),
+		"group": power(1 << GroupLog2), "window of a zstd frame": fmt.Sprint(MaxZstdWindow),
 		"elements of an array": fmt.Sprint(maxElements), "pairs of a map": fmt.Sprint(maxPairs),
 	}
 	if !maps.Equal(table, want) {
 		t.Errorf("limits\n got %v\nwant %v", table, want)
+	}
+}
+
+func TestProtocolCapabilities(t *testing.T) {
+	table := rows(readProtocol(t), "Versions and capabilities", "`.*?`")
+	want := map[string]bool{}
+	for _, c := range []string{CapBLAKE3, CapTree, CapZstd, CapZero, CapDelta} {
+		want["`"+c+"`"] = true
+		if err := (Hello{Versions: []uint64{0}, Caps: []string{c}}).check(); err != nil {
+			t.Error(err)
+		}
+	}
+	for word := range table {
+		if !want[word] {
+			t.Errorf("PROTOCOL.md has a capability %s that the code has not", word)
+		}
+	}
+	if len(table) != len(want) {
+		t.Errorf("PROTOCOL.md has %d capabilities, the code %d", len(table), len(want))
+	}
+}
+
+// The tables of flags in the document have the names and numbers of the code.
+func TestProtocolFlags(t *testing.T) {
+	doc := readProtocol(t)
+	for heading, flags := range map[string]map[string]uint8{
+		"DATA (14)": {"FIRST": DataFirst, "LAST": DataLast, "ZSTD": DataZstd, "ZERO": DataZero, "OLD": DataOld},
+		"PACK (12)": {"META": packIsMeta, "ZSTD": PackZstd},
+	} {
+		_, part, _ := strings.Cut(doc, "\n### "+heading+"\n")
+		part, _, _ = strings.Cut(part, "\n## ")
+		part, _, _ = strings.Cut(part, "\n### ")
+		rows := regexp.MustCompile(`(?m)^\| ([0-9a-f]{2}) \| ([A-Z]+) \|`).FindAllStringSubmatch(part, -1)
+		for _, row := range rows {
+			if want := fmt.Sprintf("%02x", flags[row[2]]); row[1] != want {
+				t.Errorf("%s: %s is %s, want %s", heading, row[2], row[1], want)
+			}
+		}
+		if len(rows) != len(flags) {
+			t.Errorf("%s: %d flags, want %d", heading, len(rows), len(flags))
+		}
 	}
 }
 
@@ -305,6 +347,8 @@ func TestTagsHaveTheLimits(t *testing.T) {
 		{"OPEN chunk, least", at(TOpen, 9).min, MinChunkLog2},
 		{"OPEN chunk", at(TOpen, 9).max, MaxChunkLog2},
 		{"OPEN fingerprint", at(TOpen, 13).max, MaxFingerprint},
+		{"OPEN flags", at(TOpen, 21).max, openFlags},
+		{"OPENED old", at(TOpened, 10).max, MaxFileSize},
 		{"OPENED have", at(TOpened, 5).count, MaxRanges},
 		{"OPENED parts", at(TOpened, 4).count, MaxRanges},
 		{"ACK received", at(TAck, 1).count, MaxRanges},
@@ -326,6 +370,7 @@ func TestTagsHaveTheLimits(t *testing.T) {
 		{"HASHES first", at(THashes, 1).max, MaxChunks - 1},
 		{"HASHES count", at(THashes, 3).max, MaxHashes},
 		{"HASHLIST", at(THashList, 1).max, MaxHashes * cvLen},
+		{"HASHLIST first", at(THashList, 2).max, MaxChunks - 1},
 		{"SPACED free", at(TSpaced, 1).max, maxInt},
 		{"OPEN entry", at(TOpen, 25).max, MaxTreeEntries - 1},
 		{"TREE_OPEN root", at(TTreeOpen, 3).max, MaxLabel},

@@ -369,6 +369,44 @@ func TestPackKeepsItsError(t *testing.T) {
 	}
 }
 
+// A compressed piece and a compressed PACK are read and taken apart without allocating either.
+func TestReaderCompressedAllocatesNothing(t *testing.T) {
+	v := compressedPack()
+	files, piece := packFrame(3, samplePack())[PackHeaderLen:], []byte("hello")
+	stream := append(packFrame(3, v), dataFrame(3, Data{Flags: DataFirst | DataZstd, RawLen: 9, Payload: zstdOf(piece)})...)
+	r := NewReader(&loop{b: stream}, MaxControl)
+	buf := make([]byte, MaxPack)
+	n := testing.AllocsPerRun(20, func() {
+		h, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := r.Pack(h, buf)
+		if err == nil {
+			err = p.Expand(files)
+		}
+		for ok := true; ok && err == nil; {
+			_, ok, err = p.Next()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h, err = r.Next(); err != nil {
+			t.Fatal(err)
+		}
+		d, err := r.Data(h, buf)
+		if err == nil {
+			d, err = d.Expanded(piece)
+		}
+		if err != nil || string(d.Payload) != "hello" {
+			t.Fatal(d, err)
+		}
+	})
+	if n != 0 {
+		t.Errorf("%v allocations for two frames", n)
+	}
+}
+
 func TestReaderDataAllocatesNothing(t *testing.T) {
 	payload := bytes.Repeat([]byte("x"), MaxPayload)
 	frame := dataFrame(3, Data{Flags: DataFirst | DataLast, RawLen: MaxPayload, Payload: payload})

@@ -22,7 +22,7 @@ func samples(t testing.TB) []Message {
 	meta := Meta{Mode: 0o4755, MTimeNS: -1, HasMode: true, HasMTime: true}
 	return []Message{
 		Hello{Versions: []uint64{0}},
-		Hello{Versions: []uint64{0, 1, 65535}, Agent: "xfer/1", Caps: []string{"zstd", "h.blake3"}, TimeNS: -5},
+		Hello{Versions: []uint64{0, 1, 65535}, Agent: "xfer/1", Caps: []string{CapZstd, CapBLAKE3}, TimeNS: -5},
 		Welcome{Window: 1},
 		Welcome{
 			Minor: 3, Session: SessionID{1, 15: 2}, Limits: PeerLimits{Streams: 16, Open: 1024, Requests: 64}, Window: 256 << 20,
@@ -40,13 +40,14 @@ func samples(t testing.TB) []Message {
 		Open{Size: UnknownSize, ChunkLog2: 22, Alg: AlgBLAKE3},
 		Open{
 			Transfer: TransferID{1}, Root: "backup", Path: p, Size: MaxFileSize, ChunkLog2: 24, Alg: AlgBLAKE3, Fingerprint: make([]byte, 64),
-			IfExists: IfExistsVersion, Durability: DurabilityNone, Compare: CompareRoot, Flags: OpenFresh, Meta: meta,
+			IfExists: IfExistsVersion, Durability: DurabilityNone, Compare: CompareRoot, Flags: openFlags, Meta: meta,
 			RootHash: &hash, Priority: 9, JobID: make([]byte, 16),
 		},
 		Open{Size: 1 << 42, ChunkLog2: 18, Alg: AlgBLAKE3, Meta: Meta{HasMode: true}},
 		Open{Size: 1, ChunkLog2: 18, Alg: AlgBLAKE3, Tree: 1<<32 - 1, Entry: MaxTreeEntries - 1},
 		Opened{State: StateNew, Epoch: 1},
 		Opened{State: StatePartial, Epoch: 2, Have: Ranges{{Start: 0, Count: 912}, {Start: 1000, Count: 1}}, Parts: []Part{{Chunk: 912, Bytes: 90112}}},
+		Opened{State: StateChanged, Old: MaxFileSize},
 		Opened{State: StateDone, Receipt: &receipt},
 		Opened{State: StateSame},
 		Ack{}, Ack{Durable: Ranges{{Start: 0, Count: MaxChunks}}},
@@ -73,7 +74,9 @@ func samples(t testing.TB) []Message {
 		Space{}, Space{Root: "r"},
 		Spaced{}, Spaced{Free: 1, Total: maxInt},
 		Hashes{Count: 1}, Hashes{First: MaxChunks - MaxHashes, Count: MaxHashes},
-		HashList{}, HashList{CVs: []Hash{hash, {}}},
+		Hashes{Count: MaxHashes, Old: true}, Hashes{First: 1, Count: 512, Old: true, Groups: true},
+		HashList{}, HashList{CVs: []Hash{hash, {}}}, HashList{CVs: []Hash{hash}, First: MaxChunks - 1, Old: true},
+		HashList{CVs: []Hash{{}, hash}, First: MaxChunks - 1, Old: true, Groups: true},
 		Symlink{Path: p, Target: "x"}, Symlink{Root: "r", Path: p, Target: "/\xff", IfExists: IfExistsFail, Meta: &Meta{HasMTime: true}},
 		SetMeta{Path: p}, SetMeta{Root: "r", Path: p, Meta: meta},
 		TreeOpen{}, TreeOpen{
@@ -118,12 +121,22 @@ func treeReceipt(t testing.TB) TreeReceipt {
 // packValue is a PACK as vectors and examples write it.
 type packValue struct {
 	Number uint64
+	Zstd   []byte // what the files came in, where they were compressed
 	Files  []PackFile
 }
 
-// allFiles takes a PACK apart.
+// allFiles takes a PACK apart. One that is compressed is expanded before, as far as unzstd can.
 func allFiles(p Pack, err error) (packValue, error) {
-	v := packValue{Number: p.Number}
+	v := packValue{Number: p.Number, Zstd: p.Compressed()}
+	if err == nil && v.Zstd != nil {
+		var files []byte
+		if files, err = unzstd(v.Zstd, MaxPack); err == errCompressed {
+			err = errf(CodeProtocol, "a test that cannot expand")
+		}
+		if err == nil {
+			err = p.Expand(files)
+		}
+	}
 	for err == nil {
 		f, ok, e := p.Next()
 		if err = e; !ok {
@@ -137,6 +150,11 @@ func allFiles(p Pack, err error) (packValue, error) {
 // packFrame is a PACK as a whole frame.
 func packFrame(id uint32, v packValue) []byte {
 	b := AppendPackHeader(nil)
+	if v.Zstd != nil {
+		b = append(b, v.Zstd...)
+		PutPackHeader(b, id, PackZstd, v.Number, len(v.Files))
+		return b
+	}
 	for i := range v.Files {
 		f := &v.Files[i]
 		m := &f.Meta
@@ -147,7 +165,7 @@ func packFrame(id uint32, v packValue) []byte {
 		b = append(b, f.Content...)
 		b = append(b, f.Root[:]...)
 	}
-	PutPackHeader(b, id, v.Number, len(v.Files))
+	PutPackHeader(b, id, 0, v.Number, len(v.Files))
 	return b
 }
 
@@ -158,6 +176,13 @@ func samplePack() packValue {
 		{No: MaxTreeEntries - 1, Root: Hash{3}, Content: []byte{}, Meta: Meta{HasMode: true, Mode: 0o7777, HasMTime: true, MTimeNS: -1}},
 		{No: 2, Content: []byte{0}, Meta: Meta{HasMode: true, HasMTime: true}},
 	}}
+}
+
+// compressedPack is samplePack with its files compressed.
+func compressedPack() packValue {
+	v := samplePack()
+	v.Zstd = zstdOf(packFrame(3, v)[PackHeaderLen:])
+	return v
 }
 
 // allTypes returns every control message.

@@ -1,0 +1,10 @@
+package wire
+
+// Capabilities: words of HELLO and WELCOME. What is beneath one may be sent when both sides have listed it.
+const (
+	CapBLAKE3 = "h.blake3" // nothing more: everybody lists it
+	CapTree   = "tree1"    // PACK, the messages of trees, Open.Tree and Open.Entry
+	CapZstd   = "zstd"     // DataZstd, and PackZstd with CapTree
+	CapZero   = "zero1"    // DataZero and OpenSparse
+	CapDelta  = "delta1"   // DataOld, Opened.Old, Hashes.Old and what goes with them
+)
