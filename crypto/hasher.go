@@ -17,11 +17,15 @@ type subtree struct {
 	done  stack // of whole blocks, never of the last
 	n     int   // bytes in buf
 	block [blockSize]byte
+
+	keep   bool // groups
+	groups []CV // of whole blocks, never of the last
 }
 
 func (t *subtree) reset(base uint64) {
 	t.base, t.n = base, 0
 	t.done.reset()
+	t.groups = t.groups[:0]
 }
 
 func (t *subtree) len() int64 { return int64(t.done.count)*blockSize + int64(t.n) }
@@ -59,6 +63,9 @@ func (t *subtree) next() uint64 { return t.base + t.done.count*(blockSize/guts.C
 func (t *subtree) compress(b *[blockSize]byte) {
 	w := guts.ChainingValue(blockNode(b, t.next()))
 	t.done.push(&w)
+	if t.keep {
+		t.groups = append(t.groups, bytesOf(&w))
+	}
 }
 
 // compressRun takes up to together whole blocks.
@@ -67,6 +74,9 @@ func (t *subtree) compressRun(p []byte) {
 	for i := range len(p) / blockSize {
 		w := wordsOf(&cvs[i])
 		t.done.push(&w)
+		if t.keep {
+			t.groups = append(t.groups, cvs[i])
+		}
 	}
 }
 
@@ -156,6 +166,22 @@ func (h *ChunkHasher) CV() CV {
 	}
 	w := guts.ChainingValue(h.t.node())
 	return bytesOf(&w)
+}
+
+// GroupSize is how many bytes a group of Groups has.
+const GroupSize = blockSize
+
+// KeepGroups makes the hasher remember the chaining values of groups, from the next Reset on.
+func (h *ChunkHasher) KeepGroups(keep bool) { h.t.keep = keep }
+
+// Groups returns the non-root chaining values of the groups of GroupSize bytes that were written, of which the last may be
+// shorter, where KeepGroups says so. They are good until the next Write or Reset.
+func (h *ChunkHasher) Groups() []CV {
+	if h.t.n == 0 || !h.t.keep {
+		return h.t.groups
+	}
+	w := guts.ChainingValue(guts.CompressBuffer(&h.t.block, h.t.n, &guts.IV, h.t.next(), 0))
+	return append(h.t.groups, bytesOf(&w))
 }
 
 // Root returns the digest of a file that consists of this chunk alone, EmptyRoot where nothing was written.
