@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -53,6 +54,21 @@ type clientSettings struct {
 	Progress   any `toml:"progress"`
 	Stats      any `toml:"stats"`
 	Batch      any `toml:"batch"`
+
+	Update         any `toml:"update"`
+	Existing       any `toml:"existing"`
+	IgnoreExisting any `toml:"ignore_existing"`
+	Include        any `toml:"include"`
+	Exclude        any `toml:"exclude"`
+	ExcludeFrom    any `toml:"exclude_from"`
+	FilesFrom      any `toml:"files_from"`
+	From0          any `toml:"from0"`
+	Gitignore      any `toml:"gitignore"`
+	OneFileSystem  any `toml:"one_file_system"`
+	CopyLinks      any `toml:"copy_links"`
+	Delete         any `toml:"delete"`
+	MaxDelete      any `toml:"max_delete"`
+	BackupDir      any `toml:"backup_dir"`
 }
 
 type hostBlock struct {
@@ -73,7 +89,10 @@ type daemonBlock struct {
 }
 
 // setting is one key of the configuration that is also a flag.
-type setting struct{ flag, key, value string }
+type setting struct {
+	flag, key, value string
+	list             []string // of a flag that is given several times; else value alone
+}
 
 // settings lists the keys that are set.
 func (c *clientSettings) settings() ([]setting, error) {
@@ -87,6 +106,11 @@ func (c *clientSettings) settings() ([]setting, error) {
 		{"bwlimit", c.BWLimit}, {"checksum", c.Checksum}, {"no_clobber", c.NoClobber}, {"resume", c.Resume},
 		{"durability", c.Durability}, {"verify", c.Verify}, {"compress", c.Compress}, {"progress", c.Progress},
 		{"stats", c.Stats}, {"batch", c.Batch},
+		// What is included goes before what is excluded.
+		{"include", c.Include}, {"exclude", c.Exclude}, {"exclude_from", c.ExcludeFrom}, {"files_from", c.FilesFrom}, {"from0", c.From0},
+		{"gitignore", c.Gitignore}, {"one_file_system", c.OneFileSystem}, {"copy_links", c.CopyLinks},
+		{"update", c.Update}, {"existing", c.Existing}, {"ignore_existing", c.IgnoreExisting},
+		{"delete", c.Delete}, {"max_delete", c.MaxDelete}, {"backup_dir", c.BackupDir},
 	} {
 		s := setting{flag: strings.ReplaceAll(kv.key, "_", "-"), key: kv.key}
 		switch v := kv.value.(type) {
@@ -100,13 +124,26 @@ func (c *clientSettings) settings() ([]setting, error) {
 			s.value = strconv.FormatFloat(v, 'g', -1, 64)
 		case bool:
 			s.value = strconv.FormatBool(v)
+		case []any:
+			var err error
+			if s.list, err = texts(v); len(v) == 0 {
+				continue
+			}
+			if err != nil || !slices.Contains([]string{flagInclude, flagExclude, flagExcludeFrom}, s.flag) {
+				return nil, fmt.Errorf("%s: %w", kv.key, cmp.Or(err, errNoList))
+			}
 		default:
-			return nil, fmt.Errorf("%s: want text, a number or true or false", kv.key)
+			return nil, fmt.Errorf("%s: %w", kv.key, errNoList)
+		}
+		if s.list == nil {
+			s.list = []string{s.value}
 		}
 		all = append(all, s)
 	}
 	return all, nil
 }
+
+var errNoList = errors.New("want text, a number or true or false")
 
 // readConfig reads the files, the most special first; without explicit, those that are missing are skipped.
 func readConfig(files []string, explicit bool) ([]*config, error) {

@@ -28,7 +28,7 @@ func (a *app) configShowCommand() *cobra.Command {
 	var origin bool
 	cmd := &cobra.Command{
 		Use:   "show [HOST]",
-		Short: "settings of send and get, for HOST where it is given, and where they come from",
+		Short: "settings of send, get and sync, for HOST where it is given, and where they come from",
 		Args:  operands(0, 1, "at most one HOST"),
 	}
 	f := transferFlags(cmd)

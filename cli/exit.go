@@ -110,6 +110,8 @@ func codeOfKind(k transfer.Kind) int {
 		return exitNoSpace
 	case transfer.KindStalled:
 		return exitStalled
+	case transfer.KindMaxDelete:
+		return exitMaxDelete
 	}
 	return exitError
 }
@@ -284,11 +286,19 @@ func nextStep(verb string, code int, host string, err error) string {
 	case exitProtocol:
 		return "compare xfer version on both sides, and the port"
 	case exitInterrupted:
-		if verb == "send" || verb == "get" {
+		if verb == "send" || verb == "get" || verb == "sync" {
 			return "what had arrived is kept: the same command goes on"
 		}
 		return "run it again"
+	case exitMaxDelete:
+		return "look at the plan with -n; if it is right, raise --max-delete"
 	case exitPartial:
+		switch {
+		case errors.Is(err, transfer.ErrSourceEmpty):
+			return "if there is nothing to keep: xfer rm -r"
+		case errors.Is(err, transfer.ErrMountGone):
+			return "mount it; if it is gone for good, sync once without --delete"
+		}
 		return "see to these files and run the same command again"
 	case exitSourceChanged:
 		return "the old version was kept: send it when it is quiet"

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -70,9 +71,10 @@ func dialFlags(cmd *cobra.Command) *connFlags {
 	return f
 }
 
-// runFlags are those of send and get.
+// runFlags are those of send, get and sync.
 type runFlags struct {
 	*connFlags
+	filterFlags
 	streams    countValue
 	transfers  countValue
 	recursive  bool
@@ -103,7 +105,7 @@ func transferFlags(cmd *cobra.Command) *runFlags {
 	s := f.set
 	s.Var(&f.streams, "streams", "streams in one file")
 	s.VarP(&f.transfers, "transfers", "j", "files at once")
-	s.BoolVarP(&f.recursive, "recursive", "r", true, "accepted: directories are always sent whole")
+	s.BoolVarP(&f.recursive, "recursive", "r", true, "accepted: directories are always sent whole; with --files-from those of the list too")
 	s.BoolVarP(&f.preserve, "preserve", "p", true, "accepted: mode and times are always kept")
 	s.Var(&f.compress, "compress", "per chunk; off and auto so far")
 	s.BoolVarP(&f.checksum, "checksum", "c", false, "compare contents, not size and time, to tell what is unchanged")
@@ -118,6 +120,7 @@ func transferFlags(cmd *cobra.Command) *runFlags {
 	s.Var(&f.durability, "durability", "what done means: full for single files and batch for trees if not given")
 	s.BoolVar(&f.verify, "verify", false, "read the files again at the target")
 	s.StringVar(&f.receipt, "receipt", "", "keep the signed receipt in this file")
+	f.filterFlags.add(s)
 	return f
 }
 
@@ -157,48 +160,84 @@ func addLaterFlags(s *pflag.FlagSet, flags ...laterFlag) {
 // laterTransferFlags are the flags of send, get and sync that are known and not built.
 func laterTransferFlags() []laterFlag {
 	return []laterFlag{
-		{"archive", "a", false}, {"special-modes", "", false}, {"update", "u", false}, {"ignore-existing", "", false},
-		{"existing", "", false}, {"exclude", "", true}, {"include", "", true}, {"exclude-from", "", true},
-		{"files-from", "", true}, {"from0", "", false}, {"gitignore", "", false}, {"one-file-system", "x", false},
-		{"copy-links", "L", false}, {"delete", "", false}, {"max-delete", "", true}, {"backup-dir", "", true},
-		{"snapshot", "", true}, {"max-duration", "", true}, {"stop-at", "", true}, {"lock", "", true},
-		{"lock-wait", "", true}, {"queue", "Q", false}, {"wait", "", false}, {"priority", "", true}, {"exec", "", true},
+		{"archive", "a", false}, {"special-modes", "", false}, {"snapshot", "", true}, {"max-duration", "", true}, {"stop-at", "", true},
+		{"lock", "", true}, {"lock-wait", "", true}, {"queue", "Q", false}, {"wait", "", false}, {"priority", "", true}, {"exec", "", true},
+	}
+}
+
+// syncOnly refuses a flag of sync on the command line of another verb. In the environment it is none of theirs.
+type syncOnly struct{ name string }
+
+func (v syncOnly) String() string { return "" }
+func (v syncOnly) Type() string   { return "string" }
+func (v syncOnly) Set(string) error {
+	return &cliError{code: exitUsage, err: fmt.Errorf("--%s is for sync only: xfer sync SRC HOST:PATH", v.name), hint: noHint}
+}
+
+// refuseSyncFlags makes flags known that only sync has.
+func refuseSyncFlags(s *pflag.FlagSet) {
+	for _, name := range []string{"delete", "max-delete", "backup-dir"} {
+		f := s.VarPF(syncOnly{name}, name, "", "for sync only")
+		f.Hidden = true
+		if name == "delete" {
+			f.NoOptDefVal = "true"
+		}
 	}
 }
 
 // environment gives every flag that is not on the command line its XFER_NAME.
 func (f *connFlags) environment(env *Env) error {
 	var first error
-	f.set.VisitAll(func(fl *pflag.Flag) {
-		if fl.Changed {
-			f.origin[fl.Name] = "flag"
-			return
-		}
-		name := "XFER_" + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))
-		value := env.Getenv(name)
-		if value == "" || fl.Name == "help" || first != nil {
-			return
-		}
-		if fl.Name == "transport" && slices.Contains([]string{"tcp,quic", "quic,tcp"}, value) {
-			value = "auto" // what a daemon on the same machine is told
-		}
-		var err error
-		if many, ok := fl.Value.(pflag.SliceValue); ok {
-			err = many.Replace(splitList(value))
-		} else {
-			err = setFlag(fl, value)
-		}
-		var ce *cliError
-		switch {
-		case errors.As(err, &ce):
-			first = err
-		case err != nil:
-			first = usagef("%s=%s: %v", name, quote(value), err)
-		default:
-			f.origin[fl.Name] = "environment " + name
-		}
+	var all []*pflag.Flag
+	f.set.VisitAll(func(fl *pflag.Flag) { all = append(all, fl) })
+	// What is included goes before what is excluded: the first rule that matches decides.
+	slices.SortStableFunc(all, func(a, b *pflag.Flag) int {
+		return cmp.Compare(rank(a.Name == flagInclude), rank(b.Name == flagInclude))
 	})
+	for _, fl := range all {
+		f.fromEnvironment(env, fl, &first)
+	}
 	return first
+}
+
+// rank puts what comes first before the rest.
+func rank(first bool) int {
+	if first {
+		return 0
+	}
+	return 1
+}
+
+func (f *connFlags) fromEnvironment(env *Env, fl *pflag.Flag, first *error) {
+	if fl.Changed {
+		f.origin[fl.Name] = "flag"
+		return
+	}
+	name := "XFER_" + strings.ToUpper(strings.ReplaceAll(fl.Name, "-", "_"))
+	value := env.Getenv(name)
+	if _, ok := fl.Value.(syncOnly); ok || value == "" || fl.Name == "help" || *first != nil {
+		return
+	}
+	if fl.Name == "transport" && slices.Contains([]string{"tcp,quic", "quic,tcp"}, value) {
+		value = "auto" // what a daemon on the same machine is told
+	}
+	var err error
+	if many, ok := fl.Value.(pflag.SliceValue); ok {
+		err = many.Replace(splitList(value))
+	} else if many, ok := fl.Value.(repeatable); ok {
+		err = many.setAll(strings.Split(strings.TrimSuffix(value, "\n"), "\n"))
+	} else {
+		err = setFlag(fl, value)
+	}
+	var ce *cliError
+	switch {
+	case errors.As(err, &ce):
+		*first = err
+	case err != nil:
+		*first = usagef("%s=%s: %v", name, quote(value), err)
+	default:
+		f.origin[fl.Name] = "environment " + name
+	}
 }
 
 // setFlag sets a flag, with an error for people.
@@ -237,7 +276,16 @@ func (f *connFlags) apply(settings []setting, origin string) error {
 		if fl == nil || f.origin[kv.flag] != "" {
 			continue // a key for another verb, or overridden
 		}
-		if err := setFlag(fl, kv.value); err != nil {
+		if _, ok := fl.Value.(syncOnly); ok {
+			continue
+		}
+		err := error(nil)
+		if many, ok := fl.Value.(repeatable); ok {
+			err = many.setAll(kv.list)
+		} else {
+			err = setFlag(fl, kv.value)
+		}
+		if err != nil {
 			var ce *cliError
 			if errors.As(err, &ce) {
 				return err

@@ -22,7 +22,8 @@ new name, or a directory to put things into where it is one, ends in "/" or seve
 		Args: operands(2, -1, "HOST:PATH... DST"),
 	}
 	f := transferFlags(cmd)
-	addLaterFlags(cmd.Flags(), laterTransferFlags()...)
+	addLaterFlags(cmd.Flags(), append(laterTransferFlags(), laterFlag{"copy-links", "L", false})...)
+	refuseSyncFlags(cmd.Flags())
 	compressShort(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		dst := args[len(args)-1]

@@ -1,11 +1,13 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
@@ -32,17 +34,17 @@ func newProgress(env *Env, how string, batch, quiet bool, every time.Duration) p
 	if how == "line" || batch || !env.StderrTerminal || env.Getenv("TERM") == "dumb" {
 		return &lineProgress{w: env.Stderr, every: every, last: time.Now()}
 	}
-	return &barProgress{w: env.Stderr, width: func() int { return terminalWidth(env.Stderr) }}
+	return &barProgress{w: env.Stderr, size: func() (int, int) { return terminalSize(env.Stderr) }}
 }
 
-// terminalWidth is asked for at each painting, since a terminal can be resized.
-func terminalWidth(w io.Writer) int {
+// terminalSize is asked for at each painting, since a terminal can be resized.
+func terminalSize(w io.Writer) (width, height int) {
 	if f, ok := w.(*os.File); ok {
-		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 0 {
-			return width
+		if width, height, err := term.GetSize(int(f.Fd())); err == nil && width > 0 && height > 0 {
+			return width, height
 		}
 	}
-	return 80
+	return 80, 24
 }
 
 // lineProgress prints a line each so often.
@@ -62,13 +64,16 @@ func (p *lineProgress) update(e transfer.Event) {
 	fmt.Fprintf(p.w, "xfer: %s\n", progressText(e))
 }
 
-// barProgress is one bar for the whole run. The rate and the time left are ours, since progressbar would take what was there
-// before a resume for the speed of the network; and its Set fails on an empty or overshot total, so both are kept away from it.
+// barProgress is one bar for the whole run, with a row beneath it for each large file under way. The rate and the time left are ours,
+// since progressbar would take what was there before a resume for the speed of the network; and its Set fails on an empty or overshot
+// total, so both are kept away from it.
 type barProgress struct {
 	w     io.Writer
-	width func() int // of the terminal
+	size  func() (width, height int) // of the terminal
 	bar   *progressbar.ProgressBar
+	paint bytes.Buffer // what the bar writes, on its way to w: one write a painting
 	total int64
+	rows  int  // beneath the bar, which was made for them
 	shown bool // there is something to clear
 }
 
@@ -80,13 +85,23 @@ const (
 )
 
 func (p *barProgress) update(e transfer.Event) {
-	p.shown = true
-	text, room := amountText(e), p.width()-1 // in the last column some terminals wrap
+	width, height := p.size()
+	text, room := amountText(e), width-1 // in the last column some terminals wrap
 	around := aroundBar
 	if e.BytesTotal <= 0 {
 		around = aroundSpinner
 	}
-	if len(text)+around > room {
+	fits := len(text)+around <= room
+	var rows []string
+	if fits {
+		rows = rowTexts(e, room, height-2)
+	}
+	if len(rows) != p.rows {
+		p.clear()
+		p.rows, p.bar = len(rows), nil
+	}
+	p.shown = true
+	if !fits {
 		// A line that wraps cannot be painted over.
 		io.WriteString(p.w, "\r"+fitText(e, room)+"\x1b[K")
 		return
@@ -98,7 +113,7 @@ func (p *barProgress) update(e transfer.Event) {
 	if p.bar == nil || total != p.total {
 		p.total = total
 		p.bar = progressbar.NewOptions64(total,
-			progressbar.OptionSetWriter(p.w),
+			progressbar.OptionSetWriter(&p.paint),
 			progressbar.OptionSetWidth(barColumns),
 			progressbar.OptionThrottle(0),
 			progressbar.OptionSetSpinnerChangeInterval(0), // no goroutine that paints by itself
@@ -107,20 +122,75 @@ func (p *barProgress) update(e transfer.Event) {
 			progressbar.OptionSetRenderBlankState(false),
 			progressbar.OptionShowDescriptionAtLineEnd(),
 			progressbar.OptionUseANSICodes(true),
+			progressbar.OptionSetMaxDetailRow(len(rows)),
 		)
 	}
+	p.paint.Reset()
 	if total > 0 {
 		// One short of the total: a full bar would be left standing by the library.
 		p.bar.Set64(min(max(e.Bytes, 0), total-1))
 	}
 	p.bar.Describe(text) // paints
+	for _, row := range rows {
+		p.bar.AddDetail(row)
+	}
+	p.w.Write(p.paint.Bytes())
 }
 
 func (p *barProgress) clear() {
-	if p.shown {
-		p.shown = false
-		io.WriteString(p.w, "\r\x1b[K")
+	if !p.shown {
+		return
 	}
+	p.shown = false
+	if p.rows > 0 {
+		io.WriteString(p.w, "\r\x1b[J") // and what is beneath
+		return
+	}
+	io.WriteString(p.w, "\r\x1b[K")
+}
+
+// rowTexts are the rows for large files: at most so many, none wider than columns. Where there is one file the bar says it all.
+func rowTexts(e transfer.Event, columns, most int) []string {
+	if e.FilesTotal == 1 {
+		return nil
+	}
+	var rows []string
+	for _, f := range e.Large[:min(len(e.Large), max(most, 0))] {
+		head := fmt.Sprintf("%4d%% %10s of %s  ", percent(f.Bytes, f.Size), byteText(f.Bytes), byteText(f.Size))
+		name := fitName(f.Path, columns-len(head))
+		if name == "" {
+			return nil
+		}
+		rows = append(rows, head+name)
+	}
+	return rows
+}
+
+// fitName is a name in so many columns, its end where it has more; "" where there is no room for one.
+func fitName(name string, columns int) string {
+	const gap = "..."
+	text, width := quote(name), 0
+	for _, r := range text {
+		width += columnsOf(r)
+	}
+	if width <= columns {
+		return text
+	}
+	for i, r := range text {
+		if width <= columns-len(gap) {
+			return gap + text[i:]
+		}
+		width -= columnsOf(r)
+	}
+	return ""
+}
+
+// columnsOf is how wide a character may be.
+func columnsOf(r rune) int {
+	if r < utf8.RuneSelf {
+		return 1
+	}
+	return 2
 }
 
 // progressText is the state of a run in words: no names, so nothing to quote.
@@ -148,22 +218,29 @@ func fitText(e transfer.Event, columns int) string {
 	return parts[0][:max(0, min(len(parts[0]), columns))]
 }
 
-func percentText(e transfer.Event) string {
-	return fmt.Sprintf("%d%%", min(100, int64(float64(e.Bytes)*100/float64(e.BytesTotal))))
-}
+func percentText(e transfer.Event) string { return fmt.Sprintf("%d%%", percent(e.Bytes, e.BytesTotal)) }
 
-// amountParts are the most important one first.
+func percent(n, of int64) int64 { return min(100, int64(float64(max(n, 0))*100/float64(max(of, 1)))) }
+
+// amountParts are the most important one first. While the walk goes on they say what it has found so far.
 func amountParts(e transfer.Event) []string {
 	var parts []string
-	if e.BytesTotal > 0 {
+	walking := e.FilesTotal == 0 && e.BytesTotal == 0 && e.FilesFound > 0
+	switch {
+	case e.BytesTotal > 0:
 		parts = append(parts, byteText(e.Bytes)+" of "+byteText(e.BytesTotal))
-	} else {
+	case walking:
+		parts = append(parts, byteText(e.Bytes)+" of "+byteText(e.BytesFound)+" found so far")
+	default:
 		parts = append(parts, byteText(e.Bytes))
 	}
-	if e.FilesTotal > 1 || e.Files > 1 {
-		if e.FilesTotal > 0 {
+	if e.FilesTotal > 1 || e.Files > 1 || walking {
+		switch {
+		case e.FilesTotal > 0:
 			parts = append(parts, fmt.Sprintf("%d of %d files", e.Files, e.FilesTotal))
-		} else {
+		case walking:
+			parts = append(parts, fmt.Sprintf("%d of %d files", e.Files, e.FilesFound))
+		default:
 			parts = append(parts, fmt.Sprintf("%d files", e.Files))
 		}
 	}

@@ -3,9 +3,12 @@ package cli
 import (
 	"bytes"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"xfer/transfer"
@@ -20,6 +23,9 @@ func TestProgressText(t *testing.T) {
 		{transfer.Event{Bytes: 512, BytesTotal: 1024, FilesTotal: 1}, "50%, 512 B of 1.0 KiB"},
 		{transfer.Event{Bytes: 1 << 20, BytesTotal: 3 << 20, Files: 2, FilesTotal: 5, Rate: 1 << 19}, "33%, 1.0 MiB of 3.0 MiB, 2 of 5 files, 512.0 KiB/s, 4s left"},
 		{transfer.Event{Bytes: 5 << 30, Files: 7, Rate: 1}, "5.0 GiB, 7 files, 1 B/s"},
+		{transfer.Event{Bytes: 1 << 20, BytesFound: 3 << 20, Files: 2, FilesFound: 50, Rate: 1 << 19}, "1.0 MiB of 3.0 MiB found so far, 2 of 50 files, 512.0 KiB/s"},
+		{transfer.Event{Files: 3, FilesFound: 9}, "0 B of 0 B found so far, 3 of 9 files"},
+		{transfer.Event{Files: 3, FilesTotal: 9, FilesFound: 9}, "0 B, 3 of 9 files"},     // all of them empty
 		{transfer.Event{Bytes: 20, BytesTotal: 10, Rate: 1}, "100%, 20 B of 10 B, 1 B/s"}, // a file that grew
 		{transfer.Event{Bytes: 1, BytesTotal: 1 << 40, Rate: 1e6}, "0%, 1 B of 1.0 TiB, 976.6 KiB/s, 305h25m left"},
 		{transfer.Event{Bytes: 1, BytesTotal: 1 << 60, Rate: 1e-9}, "0%, 1 B of 1024.0 PiB, 0 B/s, long left"},
@@ -77,7 +83,7 @@ func TestLinesEachStats(t *testing.T) {
 // What the library stumbles over: nothing to do, more than expected, a total that comes late or shrinks.
 func TestBarSurvivesOddTotals(t *testing.T) {
 	var b bytes.Buffer
-	p := &barProgress{w: &b, width: func() int { return 120 }}
+	p := &barProgress{w: &b, size: func() (int, int) { return 120, 24 }}
 	p.clear()
 	for _, e := range []transfer.Event{
 		{}, {Bytes: 5}, {Bytes: 5, BytesTotal: 10}, {Bytes: 10, BytesTotal: 10}, {Bytes: 50, BytesTotal: 10}, {Bytes: 5, BytesTotal: 10},
@@ -103,7 +109,7 @@ func TestBarFitsTheTerminal(t *testing.T) {
 	escape := regexp.MustCompile("\x1b\\[[0-9;]*[a-zA-Z]")
 	var b bytes.Buffer
 	width := 0
-	p := &barProgress{w: &b, width: func() int { return width }}
+	p := &barProgress{w: &b, size: func() (int, int) { return width, 24 }}
 	whole := 0
 	for width = range 130 { // resized all the time
 		for _, e := range []transfer.Event{
@@ -136,6 +142,121 @@ func TestBarFitsTheTerminal(t *testing.T) {
 	}
 }
 
+// screen is what a terminal shows of what was written to it, as far as a bar writes it.
+type screen struct {
+	lines    []string
+	row, col int
+}
+
+func (s *screen) write(t *testing.T, text string) {
+	t.Helper()
+	for text != "" {
+		for s.row >= len(s.lines) {
+			s.lines = append(s.lines, "")
+		}
+		line := []rune(s.lines[s.row])
+		r, n := utf8.DecodeRuneInString(text)
+		switch r {
+		case '\r':
+			s.col = 0
+		case '\n':
+			s.row++
+			s.col = 0 // the terminal driver's doing
+		case '\x1b':
+			end := strings.IndexFunc(text[2:], unicode.IsLetter) + 2
+			switch n = end + 1; text[:n] {
+			case "\x1b[K", "\x1b[0K":
+				s.lines[s.row] = string(line[:min(s.col, len(line))])
+			case "\x1b[2K":
+				s.lines[s.row] = ""
+			case "\x1b[J":
+				s.lines[s.row] = string(line[:min(s.col, len(line))])
+				s.lines = s.lines[:s.row+1]
+			default:
+				up, err := strconv.Atoi(text[2:end])
+				if err != nil || text[end] != 'F' {
+					t.Fatalf("an escape that nobody knows: %q", text[:n])
+				}
+				if s.row -= up; s.row < 0 {
+					t.Fatal("painted above where it began")
+				}
+				s.col = 0
+			}
+		default:
+			for len(line) <= s.col {
+				line = append(line, ' ')
+			}
+			line[s.col] = r
+			s.col++
+			s.lines[s.row] = string(line)
+		}
+		text = text[n:]
+	}
+}
+
+// Beneath the bar is a row for each large file, and nothing of them stays when they are done or another line comes.
+func TestLargeFilesHaveRows(t *testing.T) {
+	var b bytes.Buffer
+	var s screen
+	size := [2]int{80, 24}
+	p := &barProgress{w: &b, size: func() (int, int) { return size[0], size[1] }}
+	file := func(name string, n int64) transfer.FileProgress {
+		return transfer.FileProgress{Path: name, Bytes: n << 20, Size: 64 << 20}
+	}
+	show := func(e transfer.Event, want ...string) {
+		t.Helper()
+		b.Reset()
+		p.update(e)
+		s.write(t, b.String())
+		if s.row != 0 {
+			t.Errorf("the next painting begins in row %d", s.row)
+		}
+		var got []string
+		for _, line := range s.lines[1:] {
+			if line = strings.TrimRight(line, " "); line != "" {
+				got = append(got, line)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("rows are %q, want %q", got, want)
+		}
+		if !strings.Contains(s.lines[0], byteText(e.Bytes)) {
+			t.Errorf("the bar is %q", s.lines[0])
+		}
+	}
+	e := transfer.Event{Bytes: 1 << 20, BytesTotal: 1 << 30, FilesTotal: 9}
+	show(e)
+	e.Large = []transfer.FileProgress{file("a", 16), file("b\x1b", 32)}
+	show(e, "  25%   16.0 MiB of 64.0 MiB  a", `  50%   32.0 MiB of 64.0 MiB  "b\x1b"`)
+	e.Large = []transfer.FileProgress{file("b", 64), file("dir/"+strings.Repeat("c", 100)+"/end", 1)}
+	show(e, " 100%   64.0 MiB of 64.0 MiB  b", "   1%    1.0 MiB of 64.0 MiB  ..."+strings.Repeat("c", 42)+"/end")
+	e.Large = e.Large[:1]
+	show(e, " 100%   64.0 MiB of 64.0 MiB  b")
+	b.Reset()
+	p.clear()
+	s.write(t, b.String())
+	if s.row != 0 || strings.Join(s.lines, "") != "" {
+		t.Errorf("cleared, there is %q", s.lines)
+	}
+	show(e, " 100%   64.0 MiB of 64.0 MiB  b")
+	e.BytesTotal, e.FilesTotal, e.BytesFound, e.FilesFound = 0, 0, 1<<30, 3 // the walk goes on
+	show(e, " 100%   64.0 MiB of 64.0 MiB  b")
+	size[1] = 2 // no room beneath
+	show(e)
+	size[1] = 24
+	show(e, " 100%   64.0 MiB of 64.0 MiB  b")
+	size[0] = 30
+	b.Reset()
+	p.update(e)
+	s.write(t, b.String())
+	if text := strings.Join(s.lines, ""); strings.Contains(text, "64.0") {
+		t.Errorf("in a narrow terminal there is %q", s.lines)
+	}
+	size[0] = 80
+	e.BytesTotal, e.FilesTotal = 64<<20, 1 // the bar says it
+	show(e)
+}
+
 func TestNothingSharesALineWithTheBar(t *testing.T) {
 	for name, say := range map[string]func(o *output){
 		"print":       func(o *output) { o.print("text\n") },
@@ -148,7 +269,7 @@ func TestNothingSharesALineWithTheBar(t *testing.T) {
 		o, _, _ := testOutput(outFlags{})
 		var both bytes.Buffer
 		o.env.Stdout, o.env.Stderr = &both, &both
-		o.setProgress(&barProgress{w: &both, width: func() int { return 80 }})
+		o.setProgress(&barProgress{w: &both, size: func() (int, int) { return 80, 24 }})
 		o.observe(transfer.Event{Kind: transfer.EventProgress, Bytes: 5, BytesTotal: 10})
 		before := both.Len()
 		say(o)
@@ -161,7 +282,7 @@ func TestNothingSharesALineWithTheBar(t *testing.T) {
 // What the engine tells last after a signal may be less than before.
 func TestNoBarAfterASignal(t *testing.T) {
 	o, _, stderr := testOutput(outFlags{})
-	o.setProgress(&barProgress{w: stderr, width: func() int { return 80 }})
+	o.setProgress(&barProgress{w: stderr, size: func() (int, int) { return 80, 24 }})
 	o.observe(transfer.Event{Kind: transfer.EventProgress, Bytes: 5, BytesTotal: 10})
 	o.stopProgress()
 	before := stderr.Len()

@@ -57,6 +57,7 @@ type jsonResult struct {
 	BytesResumed int64         `json:"bytes_resumed"`
 	BytesSkipped int64         `json:"bytes_skipped"`
 	FilesSkipped int64         `json:"files_skipped"`
+	Deleted      *int64        `json:"deleted,omitempty"` // of sync
 	Retries      int64         `json:"retries"`
 	Transport    string        `json:"transport"`
 	Peer         string        `json:"peer,omitempty"`
@@ -78,6 +79,9 @@ func resultJSON(verb, host string, res transfer.Result, receipt string, err erro
 		BytesSkipped: res.BytesSkipped, FilesSkipped: res.FilesSkipped, Retries: res.Retries, Transport: res.Transport,
 		Peer: res.Peer, DurationS: res.Duration.Seconds(), ErrorCount: res.ErrorCount,
 		Errors: []jsonError{}, Skipped: []jsonSkipped{},
+	}
+	if verb == "sync" {
+		r.Deleted = &res.Deleted
 	}
 	for _, e := range res.Errors {
 		r.Errors = append(r.Errors, errorJSON(e))

@@ -15,6 +15,7 @@ const rootHelp = `xfer moves files and directory trees between two machines: alw
   xfer enroll HOST                   here: type the code, once
   xfer send FILE... HOST[:PATH]      then send
   xfer get HOST:PATH... DST          and fetch
+  xfer sync DIR HOST:PATH            or make PATH the same as DIR
 
 Places are written HOST:PATH in the default root, HOST:/ROOT/PATH in another; "xfer ls HOST:/" lists the roots.`
 
@@ -53,7 +54,7 @@ func (a *app) rootCommand() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("transfer", a.demoCommand(), a.sendCommand(), a.getCommand(), a.checkCommand(), a.receiptCommand())
+	add("transfer", a.demoCommand(), a.sendCommand(), a.getCommand(), a.syncCommand(), a.checkCommand(), a.receiptCommand())
 	add("remote", a.lsCommand(), a.statCommand(), a.hashCommand(), a.catCommand(), a.mkdirCommand(), a.mvCommand(), a.rmCommand())
 	add("trust", a.daemonCommand(), a.inviteCommand(), a.enrollCommand(), a.statusCommand(), a.trustCommand(), a.idCommand())
 	add("help", a.doctorCommand(), a.explainCommand(), a.configCommand(), a.completionCommand(), a.versionCommand())
@@ -92,7 +93,7 @@ func operands(min, max int, want string) cobra.PositionalArgs {
 // laterCommands are the verbs that are known and not built yet. They take anything.
 func (a *app) laterCommands() []*cobra.Command {
 	var all []*cobra.Command
-	for _, name := range []string{"sync", "jobs", "watch", "key", "ca"} {
+	for _, name := range []string{"jobs", "watch", "key", "ca"} {
 		all = append(all, &cobra.Command{
 			Use: name, Hidden: true, Short: "not built yet", DisableFlagParsing: true,
 			RunE: func(cmd *cobra.Command, args []string) error {

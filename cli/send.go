@@ -28,7 +28,9 @@ A local name with a colon is written ./a:b. Run it again after any interruption:
 		Args: operands(2, -1, "SRC... HOST[:PATH]"),
 	}
 	f := transferFlags(cmd)
+	f.addCopyLinks(cmd.Flags())
 	addLaterFlags(cmd.Flags(), laterTransferFlags()...)
+	refuseSyncFlags(cmd.Flags())
 	compressShort(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		dst, err := parseAddress(args[len(args)-1])
@@ -150,17 +152,18 @@ func lockParts(verb string, local []string) []string {
 	return parts
 }
 
-// run is a send or get, ready to be done.
+// run is a send, get or sync, ready to be done.
 type run struct {
 	addr       address
-	lock       []string     // what tells it from other runs, besides the host and addr
-	check      func() error // what can be known before anything is dialled; may be nil
+	lock       []string                   // what tells it from other runs, besides the host and addr
+	check      func() error               // what can be known before anything is dialled; may be nil
+	begin      func(places, target) error // reads what is kept of earlier runs; may be nil
 	do         func(context.Context, *transfer.Client) (transfer.Result, error)
 	did, where string // for the summary
 	passing    bool   // what arrives is written on and not kept here, so nothing is said of a disk
 }
 
-// prepareRun keeps a send or get to be run.
+// prepareRun keeps a send, get or sync to be run.
 func (a *app) prepareRun(cmd *cobra.Command, f *runFlags, r *run) error {
 	err := a.prepare(cmd, f.connFlags, r.addr.host, func(ctx context.Context, o *output) error {
 		return a.runTransfer(ctx, o, f, r)
@@ -194,7 +197,7 @@ func (f *runFlags) settleBatch(env *Env) bool {
 	return f.batch || !env.StdinTerminal && !env.StderrTerminal
 }
 
-// runTransfer does a send or get: configuration, lock, client, result, receipt.
+// runTransfer does a send, get or sync: configuration, lock, client, result, receipt.
 func (a *app) runTransfer(ctx context.Context, o *output, f *runFlags, r *run) error {
 	o.setReport(f.report)
 	p, err := findPlaces(&a.env)
@@ -225,12 +228,21 @@ func (a *app) runTransfer(ctx context.Context, o *output, f *runFlags, r *run) e
 	if err := keepable(f.report, "--report"); err != nil {
 		return err
 	}
+	rules, err := f.rules(a.env.Stdin, f.given("recursive") && f.recursive)
+	if err != nil {
+		return err
+	}
 	if batch && !f.dryRun {
 		unlock, err := lockRun(p, append(r.lock, t.hostPort(), "/"+r.addr.at.Root, strings.Join(r.addr.at.Path, "/"))...)
 		if err != nil {
 			return err
 		}
 		defer unlock()
+	}
+	if r.begin != nil {
+		if err := r.begin(p, t); err != nil {
+			return err
+		}
 	}
 	if !o.json() {
 		o.setProgress(newProgress(&a.env, f.progress.s, batch, f.quiet, f.stats.d))
@@ -239,6 +251,8 @@ func (a *app) runTransfer(ctx context.Context, o *output, f *runFlags, r *run) e
 	if err != nil {
 		return err
 	}
+	c.Options.Rules = rules
+	c.Options.Update, c.Options.Existing, c.Options.IgnoreExisting = f.update, f.existing, f.ignoreExisting
 	c.Options.Streams = f.streams.n
 	c.Options.Transfers = f.transfers.n
 	c.Options.BWLimit = f.bwlimit.limit
@@ -337,6 +351,12 @@ func summaryText(verb, did, where string, durable bool, f *runFlags, res transfe
 		if res.FilesSkipped > 0 {
 			fmt.Fprintf(&b, ", %s unchanged", fileCount(res.FilesSkipped))
 		}
+	}
+	switch {
+	case res.Deleted == 1:
+		b.WriteString(", 1 entry deleted")
+	case res.Deleted > 1:
+		fmt.Fprintf(&b, ", %d entries deleted", res.Deleted)
 	}
 	if res.Duration >= 100*time.Millisecond && res.BytesSent > 0 { // less tells nothing of the rate
 		fmt.Fprintf(&b, " in %s (%s/s)", res.Duration.Round(100*time.Millisecond), byteText(int64(float64(res.BytesSent)/res.Duration.Seconds())))

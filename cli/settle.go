@@ -59,7 +59,7 @@ func (f *connFlags) settle(configs []*config, addr *address) (target, error) {
 			}
 			t.host = host
 			if port != 0 {
-				settings = append([]setting{{"port", "addr", strconv.Itoa(port)}}, settings...)
+				settings = append([]setting{{flag: "port", key: "addr", value: strconv.Itoa(port)}}, settings...)
 			}
 		}
 		if err := f.apply(settings, origin); err != nil {

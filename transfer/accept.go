@@ -16,6 +16,7 @@ type receiver struct {
 	view     *sink.View
 	rootName string // in receipts; "" at a client
 	identity *crypto.Identity
+	delta    bool // the sender may refer to the old version
 }
 
 // accept decides about an OPEN of the file at path: nothing to do, compare, or send.
@@ -95,6 +96,9 @@ func (r receiver) accept(ctx context.Context, o wire.Open, path sink.Path, busy 
 		acc.state = wire.StateNew
 	}
 	acc.land = stageLanding{st}
+	if r.delta {
+		acc.old = r.findOld(ctx, o, path)
+	}
 	return acc, nil
 }
 

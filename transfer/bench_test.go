@@ -94,7 +94,7 @@ func BenchmarkSendPiece(b *testing.B) {
 			b.SetBytes(size)
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := f.sendChunk(st, work{f: f, length: size}, buf); err != nil {
+				if err := f.sendChunk(st, chunkWork{f: f, length: size}, buf); err != nil {
 					b.Fatal(err)
 				}
 			}

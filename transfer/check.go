@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"xfer/crypto"
@@ -24,94 +23,68 @@ type checkTask struct{ local sendTask }
 
 type checker struct {
 	*run[*checkTask]
-	root   string
-	linked bool // dst itself is a link to a directory
-	diffs  atomic.Int64
-
-	mu    sync.Mutex
-	names map[string]bool // what is local, by its path at the server
+	root  string
+	diffs atomic.Int64
 }
 
 // Check compares src, a file or a directory, with dst by content hash and changes nothing. What differs is told as an
 // EventFile with Action "differs", "missing" (at the server) or "extra" (only there), and the error then has KindVerify. dst
 // is compared with src itself, whatever the slashes.
 func (c *Client) Check(ctx context.Context, src string, dst Address) (Result, error) {
-	k := &checker{run: newRun[*checkTask](ctx, c), root: dst.Root, names: map[string]bool{}}
-	k.do = k.task
-	k.path = func(t *checkTask) string { return t.local.shown }
-	err := k.all(src, dst)
-	res, err := k.end(err)
-	if n := k.diffs.Load(); err == nil && n > 0 {
-		err = &Error{Op: "check", Kind: KindVerify, Err: fmt.Errorf("%d entries differ", n)}
-	}
-	return res, err
-}
-
-func (k *checker) all(src string, dst Address) error {
 	clean := filepath.Clean(src)
 	info, err := os.Lstat(clean)
 	if err == nil && strings.HasSuffix(src, "/") {
 		info, err = os.Stat(clean)
 	}
 	if err != nil {
-		return localError("read", src, err)
+		return Result{}, localError("read", src, err)
 	}
-	dir, name := clean, []string{}
-	if !info.IsDir() {
-		dir, name = filepath.Dir(clean), []string{filepath.Base(clean)}
+	if info.IsDir() {
+		return c.checkTree(ctx, src, dst)
 	}
-	fsys, err := durable.OpenOS(dir)
-	if err != nil {
-		return localError("read", src, err)
+	k := &checker{run: newRun[*checkTask](ctx, c), root: dst.Root}
+	k.do = k.task
+	k.path = func(t *checkTask) string { return t.local.shown }
+	err = k.one(src, clean, info, dst)
+	res, err := k.end(err)
+	return res, differing(k.diffs.Load(), err)
+}
+
+// differing is the error of a check that found n entries to differ.
+func differing(n int64, err error) error {
+	if err == nil && n > 0 {
+		err = &Error{Op: "check", Kind: KindVerify, Err: fmt.Errorf("%d entries differ", n)}
 	}
-	defer fsys.Close()
-	root := &sendRoot{fs: fsys}
-	err = k.with(func(cs *clientSession) error {
-		st, err := cs.stat(k.ctx, dst, false)
-		if KindOf(err) == KindNotFound && isPeer(err) {
-			return cs.rootThere(dst, err) // all of it is missing, which the tasks will say
-		}
-		if err != nil {
-			return err
-		}
-		dir, err := cs.isDir(k.ctx, dst, st.entry)
-		k.linked = dir && st.entry.Kind == wire.Kind(sink.Link)
-		if !info.IsDir() && dir {
-			dst.Path = append(slices.Clone(dst.Path), name[0]) // a file against a directory: the one in it
-		}
-		return err
-	})
-	if err != nil {
-		return err
+	return err
+}
+
+// treeCheck compares a directory: a tree of which nothing is sent.
+type treeCheck struct{ diffs atomic.Int64 }
+
+func (c *Client) checkTree(ctx context.Context, src string, dst Address) (Result, error) {
+	plan := *c
+	plan.Options.DryRun, plan.Options.Checksum = true, true
+	s := plan.newSender(ctx, []Source{{Path: strings.TrimSuffix(src, "/") + "/"}}, dst)
+	defer s.closeRoots()
+	s.exact, s.check = true, &treeCheck{}
+	res, err := s.end(s.all())
+	return res, differing(s.check.diffs.Load(), err)
+}
+
+func (k *treeCheck) differs(s *sender, action, path string, size int64) {
+	k.diffs.Add(1)
+	s.m.event(Event{Kind: EventFile, Action: action, Path: path, Size: size})
+}
+
+func (k *treeCheck) settled(s *sender, shown string, e *treeEntry, code wire.VerdictCode) {
+	switch {
+	case code == wire.VerdictNew || code == wire.VerdictMade:
+		k.differs(s, "missing", shown, 0)
+	case code == wire.VerdictUpdate:
+		k.differs(s, "differs", shown, e.size())
+	case e.kind == tree.File:
+		s.m.file(shown, "same", e.size(), 0, true)
 	}
-	if !info.IsDir() {
-		k.put(&checkTask{local: sendTask{src: root, name: name, dst: dst.Path, shown: src, info: info, kind: kindOf(info.Mode())}})
-		k.m.allFound()
-		return k.work()
-	}
-	shown := strings.TrimSuffix(src, "/")
-	var walkErr error
-	for e, err := range tree.Walk(k.ctx, fsys, ".", tree.Options{}) {
-		if err != nil {
-			walkErr = localError("read", src, err)
-			break
-		}
-		at := shown
-		if len(e.Path) > 0 {
-			at += "/" + strings.Join(e.Path, "/")
-		}
-		if e.Err != nil {
-			k.m.failed(withPath(localError("read", at, e.Err), at).(*Error))
-			continue
-		}
-		t := &checkTask{local: sendTask{src: root, name: e.Path, dst: append(slices.Clone(dst.Path), e.Path...), shown: at, info: e.Info, link: e.Target, kind: kindOf(e.Info.Mode())}}
-		k.put(t)
-	}
-	if walkErr != nil {
-		return walkErr
-	}
-	k.m.allFound()
-	return k.work()
 }
 
 func kindOf(m fs.FileMode) sink.Kind {
@@ -126,14 +99,43 @@ func kindOf(m fs.FileMode) sink.Kind {
 	return sink.Other
 }
 
-func (k *checker) put(t *checkTask) {
-	if t.local.kind == sink.File {
-		k.m.found(t.local.info.Size())
+// one compares what is no directory.
+func (k *checker) one(src, clean string, info fs.FileInfo, dst Address) error {
+	name := filepath.Base(clean)
+	fsys, err := durable.OpenOS(filepath.Dir(clean))
+	if err != nil {
+		return localError("read", src, err)
 	}
-	k.mu.Lock()
-	k.names[strings.Join(t.local.dst, "/")] = true
-	k.mu.Unlock()
+	defer fsys.Close()
+	err = k.with(func(cs *clientSession) error {
+		st, err := cs.stat(k.ctx, dst, false)
+		if KindOf(err) == KindNotFound && isPeer(err) {
+			return cs.rootThere(dst, err) // it is missing, which the task will say
+		}
+		if err != nil {
+			return err
+		}
+		dir, err := cs.isDir(k.ctx, dst, st.entry)
+		if dir {
+			dst.Path = append(slices.Clone(dst.Path), name) // a file against a directory: the one in it
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	t := &checkTask{local: sendTask{src: &sendRoot{fs: fsys}, name: []string{name}, dst: dst.Path, shown: src, info: info, kind: kindOf(info.Mode())}}
+	if t.local.kind == sink.Link {
+		if t.local.link, err = os.Readlink(clean); err != nil {
+			return localError("read", src, err)
+		}
+	}
+	if t.local.kind == sink.File {
+		k.m.found(info.Size())
+	}
+	k.m.allFound()
 	k.q.put(t, false, func() bool { return false })
+	return k.work()
 }
 
 func (k *checker) differs(action string, path string, size int64) {
@@ -157,12 +159,6 @@ func (k *checker) task(ctx context.Context, cs *clientSession, t *checkTask) err
 	switch l.kind {
 	case sink.Other:
 		return nil
-	case sink.Directory:
-		if e.Kind != wire.Kind(sink.Directory) && !(k.linked && len(l.name) == 0) {
-			k.differs("differs", l.shown, 0)
-			return nil
-		}
-		return k.extras(ctx, cs, l)
 	case sink.Link:
 		if e.Kind != wire.Kind(sink.Link) || e.Target != l.link {
 			k.differs("differs", l.shown, 0)
@@ -199,25 +195,9 @@ func isPeer(err error) bool {
 	return errors.As(err, &pe)
 }
 
-// extras looks for names that are only at the server.
-func (k *checker) extras(ctx context.Context, cs *clientSession, l *sendTask) error {
-	var after []byte
-	for {
-		page, err := cs.list(ctx, Address{Root: k.root, Path: l.dst}, after)
-		if err != nil {
-			return err
-		}
-		for _, e := range page.Entries {
-			k.mu.Lock()
-			known := k.names[strings.Join(append(slices.Clone(l.dst), e.Name), "/")]
-			k.mu.Unlock()
-			if !known {
-				k.differs("extra", l.shown+"/"+e.Name, int64(min(e.Size, 1<<62)))
-			}
-		}
-		if len(page.Next) == 0 {
-			return nil
-		}
-		after = page.Next
+// extra tells of names that are only at the server.
+func (k *treeCheck) extra(s *sender, m wire.TreeExtra) {
+	for _, e := range m.Entries {
+		k.differs(s, "extra", s.src[0].Path+strings.Join(e.Path.Parts(), "/"), int64(min(e.Size, 1<<62)))
 	}
 }

@@ -43,6 +43,12 @@ type Options struct {
 	DryRun     bool          // only plan
 	Receipts   bool          // collect Result.Receipts; unchanged files are compared by content
 	Progress   time.Duration // between progress events, 100 ms
+
+	Compress       string // auto (also ""), on, off
+	Update         bool   // a file that is newer at the target is left alone
+	Existing       bool   // nothing new is made at the target
+	IgnoreExisting bool   // what is there is left alone
+	Rules          Rules
 }
 
 const defaultTimeout = 30 * time.Second
@@ -105,6 +111,7 @@ func (c *Client) hello(ctx context.Context, conn transport.Conn) (*clientSession
 	r.SetMaxControl(wire.MaxControl)
 	cs := &clientSession{session: newSession(context.WithoutCancel(ctx), conn, st, false, slog.New(slog.DiscardHandler)), c: c, welcome: w, rtt: rtt, ended: make(chan struct{})}
 	cs.id = w.Session
+	cs.agree(w.Caps, c.Options.Compress)
 	cs.disp.window = int64(min(max(w.Window, 1<<20), 1<<30))
 	if cs.key, err = crypto.SessionKey(conn); err != nil {
 		return nil, err
@@ -162,6 +169,9 @@ func asProtocol(err error) error {
 
 // message takes what a server may send on its own: an OPEN that answers our GET.
 func (cs *clientSession) message(h wire.Header, m wire.Message) error {
+	if o, ok := m.(wire.TreeOpen); ok {
+		return cs.treeOpened(h.ID, o)
+	}
 	o, ok := m.(wire.Open)
 	if !ok {
 		return protocolError("%v from a server", h.Type)
@@ -178,6 +188,25 @@ func (cs *clientSession) message(h wire.Header, m wire.Message) error {
 		return protocolError("a second OPEN for one GET")
 	}
 	return cs.handler(func() { f.begin(o) })
+}
+
+// treeOpened takes a TREE_OPEN, which answers our TREE_GET.
+func (cs *clientSession) treeOpened(id uint32, o wire.TreeOpen) error {
+	t := cs.treeRecvOf(id)
+	if t == nil {
+		if id%2 == 1 {
+			cs.send(id, wire.Abort{Keep: true, Code: wire.CodeStreamLost})
+			return nil // of one that we gave up
+		}
+		return protocolError("TREE_OPEN that nobody asked for")
+	}
+	if !t.expect() {
+		return protocolError("a second TREE_OPEN for one TREE_GET")
+	}
+	if !cs.goRun(func() { t.serve(o) }) {
+		return cs.lost()
+	}
+	return nil
 }
 
 // watch ends a session that makes no progress while somebody waits for it.

@@ -1,35 +1,67 @@
 package transfer
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	"xfer/transfer/wire"
 )
 
-// dispatcher hands chunks of the open files to the streams that ask for them: pull, don't push. Files take turns, so
-// that a small one does not wait behind a big one. Locks: d.mu before sendFile.mu.
+// dispatcher hands work to the streams that ask for it: pull, don't push. There are two lanes, which take turns: the chunks of
+// files that were opened by themselves, and the packs of small ones. So neither waits behind the other; within a lane files, or
+// trees, take turns. Locks: d.mu before those of feeders.
 type dispatcher struct {
 	s       *session
 	waiting atomic.Int64 // operations that wait for the peer
 
 	mu      sync.Mutex
 	cond    *sync.Cond
-	files   []*sendFile
-	turn    int
+	lanes   [2]lane
+	last    int   // the lane that had the last turn
 	window  int64 // bytes sent and not ACKed, at most
 	unacked int64
 	closed  bool
 	dropped map[*stream]bool
 }
 
-// work is one chunk for one stream.
+// lane has feeders that take turns.
+type lane struct {
+	feeders []feeder
+	turn    int
+}
+
+const (
+	fileLane = iota
+	packLane
+)
+
+// feeder is a file, or the small files of a tree: what has work for the streams. Both methods are called with the
+// dispatcher's lock.
+type feeder interface {
+	// pop gives the next work to st if it is at most room bytes (or anyway, with force).
+	pop(st *stream, room int64, force bool) (work, bool)
+	// requeue takes back what st carried, which is lost, and returns the bytes.
+	requeue(st *stream) int64
+}
+
+// work is what one stream sends at a time: a chunk or a pack.
 type work struct {
+	from interface {
+		send(st *stream, b *sendBuffer) error
+	}
+	length int64
+}
+
+// chunkWork is one chunk for one stream.
+type chunkWork struct {
 	f      *sendFile
 	chunk  int64
 	length int64
 	offset int64 // bytes of it that the receiver kept of an earlier try
 }
+
+func (w *chunkWork) send(st *stream, b *sendBuffer) error { return w.f.sendChunk(st, *w, b) }
 
 func newDispatcher(s *session) *dispatcher {
 	d := &dispatcher{s: s, window: defaultWindow, dropped: map[*stream]bool{}}
@@ -40,20 +72,19 @@ func newDispatcher(s *session) *dispatcher {
 // defaultWindow is the most that may be on its way, in bytes (PROTOCOL.md, "Flow control").
 const defaultWindow = 64 << 20
 
-func (d *dispatcher) add(f *sendFile) {
+func (d *dispatcher) add(n int, f feeder) {
 	d.mu.Lock()
-	d.files = append(d.files, f)
+	l := &d.lanes[n]
+	l.feeders = append(l.feeders, f)
 	d.mu.Unlock()
 	d.cond.Broadcast()
 }
 
-func (d *dispatcher) remove(f *sendFile) {
+func (d *dispatcher) remove(f feeder) {
 	d.mu.Lock()
-	for i, g := range d.files {
-		if g == f {
-			d.files = append(d.files[:i], d.files[i+1:]...)
-			break
-		}
+	for i := range d.lanes {
+		l := &d.lanes[i]
+		l.feeders = slices.DeleteFunc(l.feeders, func(g feeder) bool { return g == f })
 	}
 	d.mu.Unlock()
 	d.cond.Broadcast()
@@ -88,10 +119,10 @@ func (d *dispatcher) next(st *stream) (w work, ok bool) {
 		if d.closed || d.dropped[st] {
 			return work{}, false
 		}
-		for i := range d.files {
-			f := d.files[(d.turn+i)%len(d.files)]
-			if w, ok := f.pop(st, d.window-d.unacked, d.unacked == 0); ok {
-				d.turn = (d.turn + i + 1) % len(d.files)
+		for i := range d.lanes {
+			n := (d.last + 1 + i) % len(d.lanes)
+			if w, ok := d.lanes[n].next(st, d.window-d.unacked, d.unacked == 0); ok {
+				d.last = n
 				d.unacked += w.length
 				return w, true
 			}
@@ -100,12 +131,25 @@ func (d *dispatcher) next(st *stream) (w work, ok bool) {
 	}
 }
 
+func (l *lane) next(st *stream, room int64, force bool) (work, bool) {
+	for i := range l.feeders {
+		f := l.feeders[(l.turn+i)%len(l.feeders)]
+		if w, ok := f.pop(st, room, force); ok {
+			l.turn = (l.turn + i + 1) % len(l.feeders)
+			return w, true
+		}
+	}
+	return work{}, false
+}
+
 // dropStream gives the chunks that st carried, and that were not ACKed, back to the queue.
 func (d *dispatcher) dropStream(st *stream) {
 	d.mu.Lock()
 	d.dropped[st] = true
-	for _, f := range d.files {
-		d.unacked -= f.requeue(st)
+	for _, l := range d.lanes {
+		for _, f := range l.feeders {
+			d.unacked -= f.requeue(st)
+		}
 	}
 	d.mu.Unlock()
 	d.cond.Broadcast()
@@ -129,7 +173,7 @@ func (s *session) sendLoop(st *stream) {
 		if b == nil {
 			b = newSendBuffer()
 		}
-		err := w.f.sendChunk(st, w, b)
+		err := w.from.send(st, b)
 		if err == nil {
 			continue
 		}

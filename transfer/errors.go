@@ -28,6 +28,7 @@ const (
 	KindNoSpace                   // 28
 	KindStalled                   // 30
 	KindRemoteIO                  // 1 the peer's disk
+	KindMaxDelete                 // 25 more would be deleted than is allowed
 )
 
 // Error is a failure with what was being done, to what, and of which kind.

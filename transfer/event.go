@@ -22,23 +22,33 @@ type Event struct {
 	Time time.Time
 
 	Path   string // the file as the user named it: raw bytes, quote before printing
-	Action string // plan: new, update, meta, delete, skip. file: sent, received, skipped, made (directory, link), failed
+	Action string // plan: new, update, meta, delete, skip. file: sent, received, skipped, made (directory, link), deleted, failed
 	Reason string // why skipped, what the note is
 	Err    error  // file: failed; retry: why
 	Size   int64  // file, plan
 
 	Bytes      int64 // progress: of the sources, done so far: sent, resumed and skipped
 	BytesTotal int64 // 0 while the walk goes on
+	BytesFound int64 // what the walk has found so far
 	Files      int64
 	FilesTotal int64
+	FilesFound int64
 	Sent       int64 // payload that crossed the wire in this run
 	Resumed    int64
-	Rate       float64 // payload bytes a second, smoothed
+	Rate       float64        // payload bytes a second, smoothed
+	Large      []FileProgress // progress: large files under way, those first that began first; at most 4
 
 	Wait      time.Duration // retry
 	Attempt   int           // retry: since the last progress
 	Transport string
 	Peer      string // PeerID
+}
+
+// FileProgress is how far one file is.
+type FileProgress struct {
+	Path  string // as the user named it: raw bytes, quote before printing
+	Bytes int64  // done so far, with what was there already
+	Size  int64
 }
 
 // Skipped is an entry that was left alone, with the reason.
@@ -54,6 +64,7 @@ type Result struct {
 	BytesResumed int64 // was there from an earlier run
 	BytesSkipped int64 // of unchanged files
 	FilesSkipped int64
+	Deleted      int64 // entries that a Sync removed at the target
 	Retries      int64
 	Transport    string
 	Errors       []*Error // per file, at most 1000; ErrorCount has all

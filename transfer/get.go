@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 
 	"xfer/crypto"
@@ -31,8 +30,7 @@ type getTask struct {
 	mtime  int64
 	size   int64
 	link   string
-	after  []byte // of a directory: its entries up to this one are known
-	made   bool   // of a directory: it is there, or planned
+	whole  *treeTask // a directory
 
 	fresh   bool
 	resumed bool
@@ -49,11 +47,7 @@ type getter struct {
 	src []Address
 	dst string
 
-	listing atomic.Int64 // pages of lists that are still to come
-
-	mu   sync.Mutex
 	tops []*getTop
-	dirs []*getTask
 }
 
 // Get fetches sources, files or directories, to the local path dst; "-" writes the bytes of one file to out. It returns when
@@ -140,21 +134,13 @@ func (g *getter) all() error {
 	if err := g.distinct(); err != nil {
 		return err
 	}
-	g.listing.Add(1)
 	for _, a := range g.src {
 		if err := g.start(a, into); err != nil {
 			return err
 		}
 	}
-	g.listed()
-	if err := g.work(); err != nil {
-		return err
-	}
 	g.m.allFound()
-	if g.c.Options.DryRun {
-		return nil
-	}
-	return g.directories()
+	return g.work()
 }
 
 // distinct is sender.distinct for what is at the server.
@@ -217,8 +203,15 @@ func (g *getter) start(a Address, into bool) error {
 	if n := len(a.Path); n > 0 {
 		name = a.Path[n-1]
 	}
+	rules := &g.c.Options.Rules
+	if err := rules.check("get", len(g.src), t.kind == sink.Directory || a.TrailSlash); err != nil {
+		return err
+	}
 	dst := filepath.Clean(g.dst)
-	contents := a.TrailSlash || name == ""
+	contents := a.TrailSlash || name == "" || rules.Files != nil
+	if !contents && leavesOut(rules.Filter, name, t.kind == sink.Directory) {
+		return nil
+	}
 	switch {
 	case !a.TrailSlash || t.kind == sink.Directory:
 	case t.kind == sink.Link:
@@ -234,6 +227,7 @@ func (g *getter) start(a Address, into bool) error {
 		if into && !contents {
 			t.path = []string{name} // beneath dst like all else: a link of this name there may not lead out of it
 		}
+		return g.queueTree(t, &treeTask{shown: shown, bare: a.TrailSlash || len(t.path) == 0 && contents}, name, contents)
 	} else {
 		dir := dst
 		if !into {
@@ -245,6 +239,25 @@ func (g *getter) start(a Address, into bool) error {
 		t.path = []string{name}
 	}
 	g.queue(t)
+	return nil
+}
+
+// queueTree queues a directory: a task for each TREE_GET that it takes.
+func (g *getter) queueTree(t *getTask, whole *treeTask, name string, contents bool) error {
+	asks, err := g.c.Options.Rules.asks()
+	if err != nil {
+		return withPath(err, t.shown)
+	}
+	for i, ask := range asks {
+		one, w := *t, treeTask{shown: whole.shown, bare: whole.bare, ask: ask}
+		if !contents {
+			w.named = name
+		}
+		if one.whole = &w; i > 0 {
+			g.m.tree()
+		}
+		g.queue(&one)
+	}
 	return nil
 }
 
@@ -270,31 +283,10 @@ func (g *getter) open(dir string) (*getTop, error) {
 }
 
 func (g *getter) queue(t *getTask) {
-	switch t.kind {
-	case sink.File:
+	if t.kind == sink.File {
 		g.m.found(t.size)
-	case sink.Directory:
-		g.listing.Add(1)
 	}
 	g.q.put(t, false, func() bool { return false })
-}
-
-// directories sets mode and time of the directories, the deepest first.
-func (g *getter) directories() error {
-	for i := len(g.dirs) - 1; i >= 0; i-- { // a directory comes after the one it is in
-		d := g.dirs[i]
-		if len(d.path) == 0 && d.remote.TrailSlash {
-			continue // its contents were asked for, not itself
-		}
-		p, err := sink.NewPath(d.path...)
-		if err == nil {
-			err = d.top.view.SetMeta(p, sinkMeta(d.metaOf()))
-		}
-		if err != nil {
-			g.fail(d, localError("set the mode of", d.shown, err))
-		}
-	}
-	return nil
 }
 
 func (t *getTask) metaOf() wire.Meta {
@@ -308,10 +300,13 @@ func (g *getter) task(ctx context.Context, cs *clientSession, t *getTask) error 
 	}
 	switch t.kind {
 	case sink.Directory:
-		return g.directory(ctx, cs, t, p)
+		return g.tree(ctx, cs, t)
 	case sink.Link:
 		if g.c.Options.DryRun {
 			g.plan(t, p)
+			return nil
+		}
+		if g.leavesAlone(t, p) {
 			return nil
 		}
 		m := sinkMeta(t.metaOf())
@@ -338,71 +333,13 @@ const (
 	ownState  = "the state of another xfer"
 )
 
-// directory makes a directory and queues what a page of the server's list of it has, and behind that the next page: however
-// much a server lists, no more waits here than a page of each directory.
-func (g *getter) directory(ctx context.Context, cs *clientSession, t *getTask, p sink.Path) error {
-	if !t.made {
-		if err := g.makeDirectory(t, p); err != nil {
-			return err
-		}
-		t.made = true
-	}
-	page, err := cs.list(ctx, t.remote, t.after)
-	if err != nil {
-		return err
-	}
-	for _, e := range page.Entries {
-		if len(t.path) == 0 && e.Name == stateName {
-			g.m.skipped(t.shown+"/"+e.Name, ownState)
-			continue
-		}
-		c := taskOf(e)
-		c.top = t.top
-		c.path = append(append([]string(nil), t.path...), e.Name)
-		c.remote = Address{Root: t.remote.Root, Path: append(append([]string(nil), t.remote.Path...), e.Name)}
-		c.shown = t.shown + "/" + e.Name
-		if _, err := wire.NewPath(c.remote.Path...); err != nil {
-			g.fail(c, &Error{Op: "get", Kind: KindDenied, Err: err})
-			continue
-		}
-		g.queue(c)
-	}
-	if len(page.Next) > 0 {
-		next := *t
-		next.after = page.Next
-		g.queue(&next)
-	}
-	g.listed()
-	return nil
-}
-
-func (g *getter) makeDirectory(t *getTask, p sink.Path) error {
-	if g.c.Options.DryRun {
-		g.plan(t, p)
-	} else if len(t.path) > 0 {
-		m := sinkMeta(t.metaOf())
-		m.Mode |= 0o700
-		m.HasMTime = false
-		if err := t.top.view.Mkdir(p, true, true, &m); err != nil {
-			return localError("make", t.shown, err)
-		}
-	}
-	g.mu.Lock()
-	g.dirs = append(g.dirs, t)
-	g.mu.Unlock()
-	return nil
-}
-
-// listed notes that a page of a list is queued, or that all sources are. After the last of them the totals are known.
-func (g *getter) listed() {
-	if g.listing.Add(-1) == 0 {
-		g.m.allFound()
-	}
-}
-
 func (g *getter) file(ctx context.Context, cs *clientSession, t *getTask, p sink.Path) error {
 	if g.c.Options.DryRun {
 		g.plan(t, p)
+		return nil
+	}
+	if g.leavesAlone(t, p) {
+		g.m.file(t.shown, "skipped", t.size, 0, true)
 		return nil
 	}
 	release, err := g.slot(ctx, t.size)
@@ -424,14 +361,17 @@ func (g *getter) file(ctx context.Context, cs *clientSession, t *getTask, p sink
 			want = st.root
 		}
 	}
-	r := receiver{view: t.top.view, identity: g.c.Identity}
+	r := receiver{view: t.top.view, identity: g.c.Identity, delta: cs.agreed(wire.CapDelta)}
 	f := &recvFile{s: cs.session, id: cs.handle(true)}
 	var counted int64
+	row := g.m.starts(t.shown, t.size)
+	defer g.m.ends(row)
 	var mu sync.Mutex
 	count := func(n int64) {
 		mu.Lock()
 		counted += n
 		mu.Unlock()
+		g.m.moved(row, n)
 	}
 	f.accept = func(ctx context.Context, o wire.Open, busy func()) (accepted, error) {
 		o.Compare, o.RootHash = wire.CompareMTime, nil
@@ -514,9 +454,7 @@ func (g *getter) durability() wire.Durability {
 	case "batch":
 		return wire.DurabilityBatch
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if len(g.dirs) > 0 || len(g.src) > 1 {
+	if g.m.isTree() || len(g.src) > 1 {
 		return wire.DurabilityBatch
 	}
 	return wire.DurabilityFull
@@ -562,6 +500,9 @@ func (g *getter) plan(t *getTask, p sink.Path) {
 				action = "skip"
 			}
 		}
+	}
+	if t.kind != sink.Directory && g.leavesAlone(t, p) {
+		action = "skip"
 	}
 	size := int64(0)
 	if t.kind == sink.File {

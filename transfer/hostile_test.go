@@ -18,6 +18,7 @@ import (
 	"xfer/certs/certstest"
 	"xfer/crypto"
 	"xfer/transfer/transport"
+	"xfer/transfer/tree"
 	"xfer/transfer/wire"
 )
 
@@ -210,48 +211,6 @@ func TestHostileFramesEndTheSessionOnly(t *testing.T) {
 			attack(p)
 			if code := p.mustEnd(); code.Class() != 5 && code != wire.CodeUnsupported {
 				t.Errorf("%s: ended with %v", name, code)
-			}
-		}
-		h.mustServe()
-	})
-}
-
-// What belongs to a capability that we have not listed is refused, however well it is made.
-func TestWhatWasNotAgreedIsRefused(t *testing.T) {
-	overAll(t, func(t *testing.T, h *host) {
-		zstd := append([]byte("\x28\xb5\x2f\xfd\x20\x05\x29\x00\x00"), "hello"...)
-		for name, try := range map[string]func(p *rawPeer) wire.Code{
-			"compressed DATA": func(p *rawPeer) wire.Code {
-				p.data(2, wire.DataFirst|wire.DataZstd, 0, 0, 256<<10, zstd, crypto.CV{})
-				return p.mustEnd()
-			},
-			"DATA of zeros": func(p *rawPeer) wire.Code {
-				p.data(2, wire.DataFirst|wire.DataLast|wire.DataZero, 0, 0, 256<<10, nil, crypto.CV{})
-				return p.mustEnd()
-			},
-			"DATA beside an old version": func(p *rawPeer) wire.Code {
-				p.data(2, wire.DataFirst|wire.DataOld, 0, 9, 256<<10, []byte("hello"), crypto.CV{})
-				return p.mustEnd()
-			},
-			"HASHES of an old version": func(p *rawPeer) wire.Code {
-				p.send(2, wire.Hashes{Count: 1, Old: true})
-				return p.mustEnd()
-			},
-			"OPEN with holes": func(p *rawPeer) wire.Code {
-				o := openMessage(p.t, "y", 1<<20)
-				o.Flags = wire.OpenSparse
-				p.send(4, o)
-				e, _ := p.read().(wire.Error)
-				return e.Code
-			},
-		} {
-			p := h.raw()
-			p.hello()
-			if o, ok := p.open(2, name, 1<<20).(wire.Opened); !ok || o.Old != 0 {
-				t.Fatalf("%s: OPENED %+v", name, o)
-			}
-			if code := try(p); code != wire.CodeUnsupported {
-				t.Errorf("%s: %v", name, code)
 			}
 		}
 		h.mustServe()
@@ -564,7 +523,7 @@ func hostileSession(ctx context.Context, c transport.Conn, play func(uint32, wir
 			return
 		}
 		if _, ok := m.(wire.Hello); ok {
-			send(0, wire.Welcome{Window: 1 << 20, Roots: []wire.RootInfo{{Name: "inbox", Default: true}}, Limits: wire.PeerLimits{Streams: 4, Open: 64, Requests: 64}})
+			send(0, wire.Welcome{Window: 1 << 20, Caps: []string{wire.CapTree}, Roots: []wire.RootInfo{{Name: "inbox", Default: true}}, Limits: wire.PeerLimits{Streams: 4, Open: 64, Requests: 64}})
 			continue
 		}
 		play(h.ID, m, send, st)
@@ -633,8 +592,11 @@ func TestHostileServerOnGet(t *testing.T) {
 				switch m.(type) {
 				case wire.Stat:
 					send(id, dir)
-				case wire.List:
-					_, _ = raw.Write(bareFrame(wire.TEntries, id, 0xa1, 0x01, 0x81, 0xa5, 0x01, 0x42, '.', '.', 0x03, 0x01, 0x05, 0x00, 0x07, 0x00, 0x09, 0x00))
+				case wire.TreeGet:
+					send(id, wire.TreeOpen{Tree: wire.TransferID{1}})
+				case wire.TreeOpened:
+					good := manifestOf(t, tree.Record{Name: "zz", Kind: tree.File, Size: 5})
+					send(id, wire.TreePart{Count: 2, Last: true, Records: bytes.Replace(good, []byte("zz"), []byte(".."), 1)})
 				}
 			}, KindProtocol},
 			"an answer of a later version": {func(id uint32, m wire.Message, send func(uint32, wire.Message), raw io.Writer) {
@@ -644,10 +606,22 @@ func TestHostileServerOnGet(t *testing.T) {
 				switch m.(type) {
 				case wire.Stat:
 					send(id, dir)
-				case wire.List:
-					send(id, wire.Entries{Entries: []wire.Entry{{Name: strings.Repeat("d", 255), Kind: wire.KindDir, Mode: 0o755}}})
+				case wire.TreeGet:
+					send(id, wire.TreeOpen{Tree: wire.TransferID{1}})
+				case wire.TreeOpened:
+					var records []tree.Record
+					for range 15 {
+						records = append(records, tree.Record{Name: "d", Kind: tree.Directory, Mode: 0o755})
+					}
+					good := manifestOf(t, records...)
+					one := tree.Record{Name: "d", Kind: tree.Directory, Mode: 0o755}
+					more := manifestOf(t, append(records, one)...)[len(good):] // as any further one is
+					for range 300 {
+						good = append(good, more...)
+					}
+					send(id, wire.TreePart{Count: 316, Records: good})
 				}
-			}, KindDenied},
+			}, KindProtocol},
 			"two OPENs for one GET": {func(id uint32, m wire.Message, send func(uint32, wire.Message), raw io.Writer) {
 				switch m.(type) {
 				case wire.Stat:
@@ -657,22 +631,41 @@ func TestHostileServerOnGet(t *testing.T) {
 					send(id, openMessage(t, "f", 5))
 				}
 			}, KindProtocol},
-			"a list that never ends": {func(id uint32, m wire.Message, send func(uint32, wire.Message), raw io.Writer) {
+			"two TREE_OPENs for one TREE_GET": {func(id uint32, m wire.Message, send func(uint32, wire.Message), raw io.Writer) {
 				switch m.(type) {
 				case wire.Stat:
 					send(id, dir)
-				case wire.List:
-					send(id, wire.Entries{Entries: []wire.Entry{{Name: "a", Kind: wire.KindOther}}, Next: []byte("a")})
+				case wire.TreeGet:
+					send(id, wire.TreeOpen{Tree: wire.TransferID{1}})
+					send(id, wire.TreeOpen{Tree: wire.TransferID{1}})
+				}
+			}, KindProtocol},
+			"a tree nobody asked for": {func(id uint32, m wire.Message, send func(uint32, wire.Message), raw io.Writer) {
+				send(id+100, wire.TreeOpen{Tree: wire.TransferID{1}})
+				send(2, wire.TreeOpen{Tree: wire.TransferID{1}})
+			}, KindProtocol},
+			"a commit before the end": {func(id uint32, m wire.Message, send func(uint32, wire.Message), raw io.Writer) {
+				switch m.(type) {
+				case wire.Stat:
+					send(id, dir)
+				case wire.TreeGet:
+					send(id, wire.TreeOpen{Tree: wire.TransferID{1}})
+				case wire.TreeOpened:
+					send(id, wire.TreePart{Count: 2, Records: manifestOf(t, tree.Record{Name: "f", Kind: tree.File, Size: 5})})
+					send(id, wire.TreeCommit{Entries: 2})
 				}
 			}, KindProtocol},
 			"a stage of ours as a name": {func(id uint32, m wire.Message, send func(uint32, wire.Message), raw io.Writer) {
 				switch m.(type) {
 				case wire.Stat:
 					send(id, dir)
-				case wire.List:
-					send(id, wire.Entries{Entries: []wire.Entry{{Name: ".xfer-01234567", Kind: wire.KindSymlink, Target: "/tmp"}}})
+				case wire.TreeGet:
+					send(id, wire.TreeOpen{Tree: wire.TransferID{1}})
+				case wire.TreeOpened:
+					good := manifestOf(t, tree.Record{Name: "zxfer-01234567", Kind: tree.Symlink, Target: "/tmp"})
+					send(id, wire.TreePart{Count: 2, Last: true, Records: bytes.Replace(good, []byte("zxfer"), []byte(".xfer"), 1)})
 				}
-			}, KindDenied},
+			}, KindProtocol},
 			"silence": {func(uint32, wire.Message, func(uint32, wire.Message), io.Writer) {}, KindStalled},
 		} {
 			base := t.TempDir()
@@ -766,29 +759,50 @@ func TestRefusedMessageIsAnswered(t *testing.T) {
 	})
 }
 
-// What is listed waits at the server until what was listed before is done: memory here is bounded whatever is listed there.
+// What a server lists waits there until what was listed before is done: memory here is bounded whatever is listed there.
 func TestListingWaitsForTheFiles(t *testing.T) {
 	overAll(t, func(t *testing.T, h *host) {
-		var lists atomic.Int64
+		var parts, answers atomic.Int64
+		var no uint64
+		enc := tree.NewEncoder()
+		part := func(send func(uint32, wire.Message), id uint32) {
+			var b []byte
+			first := no
+			for range 4096 {
+				r := tree.Record{Name: fmt.Sprintf("%010d", no), Kind: tree.File, Size: 5}
+				if no == 0 {
+					r = tree.Record{Kind: tree.Directory, NoMeta: true}
+				}
+				var err error
+				if b, err = enc.Append(b, &r); err != nil {
+					t.Error(err)
+				}
+				no++
+			}
+			send(id, wire.TreePart{First: first, Count: no - first, Records: b})
+			parts.Add(1)
+		}
 		client := hostileServer(t, h, func(id uint32, m wire.Message, send func(uint32, wire.Message), _ io.Writer) {
 			switch m.(type) {
 			case wire.Stat:
 				send(id, wire.Stated{Entry: wire.Entry{Name: "d", Kind: wire.KindDir}})
-			case wire.List:
-				n := lists.Add(1)
-				e := wire.Entries{Next: fmt.Appendf(nil, "%06d", n*1000+999)}
-				for i := range int64(1000) {
-					e.Entries = append(e.Entries, wire.Entry{Name: fmt.Sprintf("%06d", n*1000+i), Kind: wire.KindFile, Size: 5})
+			case wire.TreeGet:
+				send(id, wire.TreeOpen{Tree: wire.TransferID{1}})
+			case wire.TreeOpened:
+				for range 4 {
+					part(send, id)
 				}
-				send(id, e)
-			} // no GET is ever answered
+			case wire.TreeVerdicts:
+				answers.Add(1)
+				part(send, id)
+			} // no content ever comes
 		})
 		_, err := client.Get(t.Context(), []Address{addrOf("x")}, t.TempDir(), nil)
 		if KindOf(err) != KindStalled {
 			t.Error(err)
 		}
-		if n := lists.Load(); n != 1 {
-			t.Errorf("%d pages were asked for while not a file came", n)
+		if n := answers.Load(); n > 20 {
+			t.Errorf("%d parts were taken while not a file came", n)
 		}
 	})
 }
@@ -858,4 +872,46 @@ func (s *noReceiptStream) Read(p []byte) (int, error) {
 		return 0, io.ErrUnexpectedEOF
 	}
 	return n, err
+}
+
+// What belongs to a capability that we have not listed is refused, however well it is made.
+func TestWhatWasNotAgreedIsRefused(t *testing.T) {
+	overAll(t, func(t *testing.T, h *host) {
+		zstd := append([]byte("\x28\xb5\x2f\xfd\x20\x05\x29\x00\x00"), "hello"...)
+		for name, try := range map[string]func(p *rawPeer) wire.Code{
+			"compressed DATA": func(p *rawPeer) wire.Code {
+				p.data(2, wire.DataFirst|wire.DataZstd, 0, 0, 256<<10, zstd, crypto.CV{})
+				return p.mustEnd()
+			},
+			"DATA of zeros": func(p *rawPeer) wire.Code {
+				p.data(2, wire.DataFirst|wire.DataLast|wire.DataZero, 0, 0, 256<<10, nil, crypto.CV{})
+				return p.mustEnd()
+			},
+			"DATA beside an old version": func(p *rawPeer) wire.Code {
+				p.data(2, wire.DataFirst|wire.DataOld, 0, 9, 256<<10, []byte("hello"), crypto.CV{})
+				return p.mustEnd()
+			},
+			"HASHES of an old version": func(p *rawPeer) wire.Code {
+				p.send(2, wire.Hashes{Count: 1, Old: true})
+				return p.mustEnd()
+			},
+			"OPEN with holes": func(p *rawPeer) wire.Code {
+				o := openMessage(p.t, "y", 1<<20)
+				o.Flags = wire.OpenSparse
+				p.send(4, o)
+				e, _ := p.read().(wire.Error)
+				return e.Code
+			},
+		} {
+			p := h.raw()
+			p.hello()
+			if o, ok := p.open(2, name, 1<<20).(wire.Opened); !ok || o.Old != 0 {
+				t.Fatalf("%s: OPENED %+v", name, o)
+			}
+			if code := try(p); code != wire.CodeUnsupported {
+				t.Errorf("%s: %v", name, code)
+			}
+		}
+		h.mustServe()
+	})
 }

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,6 +16,7 @@ type meter struct {
 	total     int64
 	files     int64
 	known     bool // the totals are whole
+	walks     int  // trees whose end the walk has not reached
 	doneBytes int64
 	doneFiles int64
 	began     time.Time
@@ -24,7 +26,17 @@ type meter struct {
 	rateAt    time.Time
 	rateBytes int64
 	live      int64 // payload taken by the receiver, for the rate
+	large     []*largeFile
 }
+
+// largeFile is a file under way that is told of by itself.
+type largeFile struct{ FileProgress }
+
+// What is told of by itself: files of this size, so many of them at a time.
+const (
+	largeSize = 16 << 20
+	largeTold = 4
+)
 
 // maxListed bounds the lists of a Result.
 const maxListed = 1000
@@ -54,10 +66,13 @@ func (m *meter) event(e Event) {
 func (m *meter) progress() Event {
 	e := Event{
 		Kind: EventProgress, Bytes: m.doneBytes, Files: m.doneFiles, Sent: m.r.BytesSent, Resumed: m.r.BytesResumed, Rate: m.rate,
-		Transport: m.r.Transport,
+		BytesFound: m.total, FilesFound: m.files, Transport: m.r.Transport,
 	}
-	if m.known {
+	if m.known && m.walks <= 0 {
 		e.BytesTotal, e.FilesTotal = m.total, m.files
+	}
+	for _, f := range m.large[:min(len(m.large), largeTold)] {
+		e.Large = append(e.Large, f.FileProgress)
 	}
 	return e
 }
@@ -90,10 +105,18 @@ func (m *meter) found(size int64) {
 	m.total += max(size, 0)
 }
 
+// allFound notes that all sources are known; the trees among them may still be walked.
 func (m *meter) allFound() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.known = true
+}
+
+// walked notes that a tree has been walked to its end.
+func (m *meter) walked() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.walks--
 }
 
 func (m *meter) sent(n int64) {
@@ -123,6 +146,38 @@ func (m *meter) undone(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.doneBytes -= n
+}
+
+// starts notes that a file is under way. It returns nil for one that is not told of by itself; moved and ends take that too.
+func (m *meter) starts(path string, size int64) *largeFile {
+	if size < largeSize {
+		return nil
+	}
+	f := &largeFile{FileProgress{Path: path, Size: size}}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.large = append(m.large, f)
+	return f
+}
+
+// moved notes that n more bytes of a file are done.
+func (m *meter) moved(f *largeFile, n int64) {
+	if f == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f.Bytes += n
+}
+
+// ends notes that a file is no longer under way.
+func (m *meter) ends(f *largeFile) {
+	if f == nil {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.large = slices.DeleteFunc(m.large, func(o *largeFile) bool { return o == f })
 }
 
 // file counts a finished file. counted is what acked and resumed have told of it already.
@@ -167,6 +222,13 @@ func (m *meter) failed(err *Error) {
 	m.tell(Event{Kind: EventFile, Path: err.Path, Action: "failed", Err: err})
 }
 
+// errors is how many entries have failed.
+func (m *meter) errors() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.r.ErrorCount
+}
+
 func (m *meter) skipped(path, reason string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -187,6 +249,14 @@ func (m *meter) tree() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.r.Tree = true
+	m.walks++
+}
+
+// isTree tells whether a source is a directory.
+func (m *meter) isTree() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.r.Tree
 }
 
 // progressAt returns the time of the last progress.

@@ -60,3 +60,15 @@ func checkReceipt(w wire.Receipt, peer crypto.PeerID) error {
 }
 
 func (s *session) peerKey() crypto.PeerID { return s.conn.Peer() }
+
+// checkTreeReceipt is checkReceipt for a tree.
+func checkTreeReceipt(w wire.TreeReceipt, peer crypto.PeerID) error {
+	id, err := crypto.VerifyReceipt(w.Signer, wire.TreeReceiptBytes(w), w.Signature)
+	if err == nil && id != peer {
+		err = errors.New("it is signed by somebody else")
+	}
+	if err != nil {
+		return &Error{Op: "check the receipt", Kind: KindVerify, Err: err}
+	}
+	return nil
+}

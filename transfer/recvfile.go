@@ -27,6 +27,7 @@ type landing interface {
 // chunkWriter takes the pieces of one chunk in order.
 type chunkWriter interface {
 	Write(p []byte) error
+	Take(old *sink.Old, n int64) error // the next n bytes are those of the old version
 	Finish(cv crypto.CV) (dup bool, err error)
 	Park()
 }
@@ -48,6 +49,7 @@ type accepted struct {
 	land    landing // for new, partial, changed
 	found   sink.Found
 	receipt *wire.Receipt
+	old     *sink.Old // of the file, nil where the sender may not refer to it
 	// exists is asked at COMMIT in the state "exists": it makes the receipt where root is that of what is there.
 	exists func(ctx context.Context, root crypto.Digest, size int64) (*wire.Receipt, error)
 }
@@ -115,6 +117,7 @@ func (f *recvFile) begin(o wire.Open) {
 		if acc.land != nil {
 			_ = acc.land.Park()
 		}
+		acc.closeOld()
 		return
 	}
 	if err == nil {
@@ -130,6 +133,9 @@ func (f *recvFile) begin(o wire.Open) {
 		return
 	}
 	m := wire.Opened{State: acc.state, Epoch: acc.found.Epoch, Receipt: acc.receipt}
+	if acc.old != nil {
+		m.Old = uint64(acc.old.Size())
+	}
 	if acc.land != nil {
 		m.Have = wireRanges(acc.found.Have)
 		for _, p := range acc.found.Parts {
@@ -163,12 +169,15 @@ func (f *recvFile) take(m wire.Message) error {
 	case wire.Abort:
 		f.stop(m.Keep, errorOf(wire.Error{Code: m.Code, Text: "the sender gave up"}))
 	case wire.Hashes:
-		if m.Old {
-			return notAgreed("HASHES of an old version")
-		}
 		f.mu.Lock()
 		land, total := f.land, f.total
 		f.mu.Unlock()
+		if m.Old && !f.s.agreed(wire.CapDelta) {
+			return notAgreed("HASHES of an old version")
+		}
+		if m.Old {
+			return f.takeHashesOfOld(m)
+		}
 		if land == nil || m.Count > 8192 || m.First > 1<<24 || (total >= 0 && m.First+m.Count > uint64(total)) {
 			return protocolError("HASHES outside of the transfer")
 		}
@@ -188,14 +197,15 @@ func (f *recvFile) take(m wire.Message) error {
 	return nil
 }
 
-// notAgreed refuses what only a capability allows that is not among ourCaps.
+// notAgreed refuses what belongs to a capability that only one side has.
 func notAgreed(format string, args ...any) error {
 	return &wire.ProtocolError{Code: wire.CodeUnsupported, Msg: fmt.Sprintf(format, args...) + ", which was not agreed"}
 }
 
 // takeData takes one DATA frame of stream st.
 func (s *session) takeData(st *stream, id uint32, d wire.Data) error {
-	if d.Flags&^(wire.DataFirst|wire.DataLast) != 0 {
+	old := d.Flags&wire.DataOld != 0
+	if d.Flags&wire.DataZero != 0 || old && !s.agreed(wire.CapDelta) {
 		return notAgreed("DATA with flags %#02x", d.Flags)
 	}
 	cur := st.cur
@@ -203,8 +213,10 @@ func (s *session) takeData(st *stream, id uint32, d wire.Data) error {
 		if cur != nil && cur.w != nil {
 			cur.w.Park()
 		}
-		st.in = incoming{id: id, chunk: d.Chunk, next: d.Offset}
-		cur = &st.in
+		st.in = incoming{id: id, chunk: d.Chunk, next: d.Offset, old: old}
+		if cur = &st.in; old {
+			cur.next = 0
+		}
 		st.cur = cur
 		if f := s.recvOf(id); f != nil {
 			w, err := f.claim(d)
@@ -213,14 +225,15 @@ func (s *session) takeData(st *stream, id uint32, d wire.Data) error {
 			}
 			cur.w, cur.file = w, f
 		}
-	} else if cur == nil || cur.id != id || cur.chunk != d.Chunk || cur.next != d.Offset {
+	} else if cur == nil || cur.id != id || cur.chunk != d.Chunk || cur.old != old || cur.next != d.Offset && !(old && cur.next < d.Offset) {
 		return protocolError("DATA that does not follow the piece before it")
 	}
 	end := uint64(d.Offset) + uint64(len(d.Payload))
 	last := d.Flags&wire.DataLast != 0
-	if len(d.Payload) == 0 || end > uint64(d.RawLen) || last != (end == uint64(d.RawLen)) {
+	if len(d.Payload) == 0 && !old || end > uint64(d.RawLen) || last != (end == uint64(d.RawLen)) {
 		return protocolError("DATA beyond its chunk")
 	}
+	gap := int64(d.Offset) - int64(cur.next)
 	cur.next = uint32(end)
 	w, f := cur.w, cur.file
 	if last {
@@ -230,7 +243,7 @@ func (s *session) takeData(st *stream, id uint32, d wire.Data) error {
 	if w == nil {
 		return nil // of a transfer that has ended, or a chunk that another stream took over
 	}
-	if err := w.Write(d.Payload); err != nil {
+	if err := putPiece(w, f, gap, d.Payload); err != nil {
 		w.Park()
 		st.in.w = nil
 		f.dataError(d.Chunk, err)
@@ -248,6 +261,19 @@ func (s *session) takeData(st *stream, id uint32, d wire.Data) error {
 	return nil
 }
 
+// putPiece adds gap bytes of the old version of f and then p.
+func putPiece(w chunkWriter, f *recvFile, gap int64, p []byte) error {
+	if gap > 0 {
+		if err := w.Take(f.oldVersion(), gap); err != nil {
+			return err
+		}
+	}
+	if len(p) == 0 {
+		return nil
+	}
+	return w.Write(p)
+}
+
 // claim makes a stream the writer of a chunk. A nil writer without error: the pieces are to be dropped.
 func (f *recvFile) claim(d wire.Data) (chunkWriter, error) {
 	f.mu.Lock()
@@ -263,10 +289,17 @@ func (f *recvFile) claim(d wire.Data) (chunkWriter, error) {
 	} else if d.Chunk >= 1<<24 || d.RawLen == 0 || d.RawLen > 1<<o.ChunkLog2 {
 		return nil, protocolError("DATA of an impossible chunk")
 	}
-	if d.Offset >= d.RawLen {
+	from := int64(d.Offset)
+	if d.Flags&wire.DataOld != 0 {
+		if f.oldVersion() == nil {
+			return nil, protocolError("DATA that refers to an old version, of which none was told")
+		}
+		from = 0
+	}
+	if from >= int64(d.RawLen) {
 		return nil, protocolError("DATA beyond its chunk")
 	}
-	w, err := land.Claim(int64(d.Chunk), int64(d.Offset))
+	w, err := land.Claim(int64(d.Chunk), from)
 	if err != nil {
 		f.dataError(d.Chunk, err)
 		return nil, nil
@@ -458,6 +491,7 @@ func (f *recvFile) finish(o outcome, err error) {
 	f.land = nil
 	done := f.finished
 	f.mu.Unlock()
+	f.acc.closeOld()
 	f.s.mu.Lock()
 	delete(f.s.recvs, f.id)
 	f.s.mu.Unlock()
@@ -477,7 +511,9 @@ func (f *recvFile) stop(keep bool, err error) {
 	land := f.land
 	f.land = nil
 	done := f.finished
+	acc := f.acc
 	f.mu.Unlock()
+	acc.closeOld()
 	f.s.mu.Lock()
 	delete(f.s.recvs, f.id)
 	f.s.mu.Unlock()

@@ -419,6 +419,9 @@ func (c *pipeChunk) Write(b []byte) error {
 	return nil
 }
 
+// Take is never called: a stream has no old version.
+func (c *pipeChunk) Take(*sink.Old, int64) error { return sink.ErrChunkBad }
+
 func (c *pipeChunk) Park() {}
 
 func (c *pipeChunk) Finish(cv crypto.CV) (bool, error) {

@@ -37,6 +37,10 @@ func (ss *serverSession) message(h wire.Header, m wire.Message) error {
 		return ss.takeOpen(h.ID, m)
 	case wire.Get:
 		return ss.takeGet(h.ID, m)
+	case wire.TreeGet:
+		return ss.takeTreeGet(h.ID, m)
+	case wire.TreeOpen:
+		return ss.takeTreeOpen(h.ID, m)
 	case wire.List, wire.Stat, wire.Mkdir, wire.Remove, wire.Rename, wire.Space, wire.Symlink, wire.SetMeta:
 		return ss.handler(func() {
 			defer ss.worksOn(h.ID)()
@@ -170,17 +174,32 @@ func (ss *serverSession) takeOpen(id uint32, o wire.Open) error {
 	f := &recvFile{s: ss.session, id: id}
 	var path sink.Path
 	var recv receiver
+	tr := ss.treeRecvOf(uint32(o.Tree))
 	f.accept = func(ctx context.Context, o wire.Open, busy func()) (accepted, error) {
-		r, p, err := ss.place(o.Root, o.Path)
+		var r GrantedRoot
+		var p sink.Path
+		var err error
+		if o.Tree != 0 {
+			r, p, err = tr.place(ss, o.Entry)
+		} else {
+			r, p, err = ss.place(o.Root, o.Path)
+		}
 		if err != nil {
 			return accepted{}, err
 		}
 		path = p
-		recv = receiver{view: r.View, rootName: r.Name, identity: ss.srv.Identity}
-		return recv.accept(ctx, o, path, busy)
+		recv = receiver{view: r.View, rootName: r.Name, identity: ss.srv.Identity, delta: ss.agreed(wire.CapDelta)}
+		acc, err := recv.accept(ctx, o, path, busy)
+		if err == nil && acc.land != nil && o.Tree != 0 {
+			acc.land = treeLanding{acc.land, tr, o.Entry}
+		}
+		return acc, err
 	}
 	f.receiptOf = func(o wire.Open, p sink.Published) (wire.Receipt, error) { return recv.receipt(o, p) }
 	f.finished = func(out outcome, err error) {
+		if tr != nil && err == nil {
+			tr.arrived(o.Entry, out)
+		}
 		if err == nil && out.receipt != nil {
 			ss.srv.event(ServerEvent{Kind: "published", Client: ss.grant.Name, Path: "/" + recv.rootName + "/" + path.String(), Bytes: out.size})
 		}
@@ -203,10 +222,10 @@ func (ss *serverSession) register(id uint32, put func()) error {
 	if ss.closed {
 		return ss.lost()
 	}
-	if ss.recvs[id] != nil || ss.sends[id] != nil {
+	if ss.recvs[id] != nil || ss.sends[id] != nil || ss.treeRecvs[id] != nil || ss.treeSends[id] != nil {
 		return protocolError("handle %d is in use", id)
 	}
-	if len(ss.recvs)+int(ss.gets.Load()) >= ss.srv.Limits.withDefaults().MaxOpen {
+	if len(ss.recvs)+len(ss.treeRecvs)+int(ss.gets.Load()) >= ss.srv.Limits.withDefaults().MaxOpen {
 		return &wire.ProtocolError{Code: wire.CodeServerLimit, Msg: "too many open transfers"}
 	}
 	if put != nil {

@@ -19,6 +19,7 @@ import (
 	"xfer/crypto"
 	"xfer/transfer/durable"
 	"xfer/transfer/sink"
+	"xfer/transfer/tree"
 	"xfer/transfer/wire"
 )
 
@@ -45,9 +46,10 @@ type sendTask struct {
 	info  fs.FileInfo
 	link  string
 	pipe  *pipeSource
-	meta  bool // second visit of a directory: set its mode and time
 
-	denied error // why a directory was not made: it may come to be by what is put into it
+	whole *treeTask  // a directory
+	entry *treeEntry // a file of a tree, whose handle is tree
+	tree  uint32
 
 	id      wire.TransferID
 	seen    []byte // the fingerprint of the source at the last try with id
@@ -57,7 +59,13 @@ type sendTask struct {
 }
 
 // sendRoot is an opened directory that tasks read beneath.
-type sendRoot struct{ fs durable.FS }
+type sendRoot struct {
+	fs    durable.FS
+	start string // the directory in fs that is meant, if it is walked
+}
+
+// open opens the directory that is walked. The caller closes it.
+func (r *sendRoot) open() (durable.FS, error) { return r.fs.OpenRoot(r.start) }
 
 // sender is one Send.
 type sender struct {
@@ -66,25 +74,40 @@ type sender struct {
 	dst  Address
 	root string
 
-	several  bool            // were named, be it twice the same: then the destination is a directory
-	arriving map[string]bool // what is no directory, by its path at the server; nil where no two can have the same. The walker alone
+	exact    bool       // the destination is the name, whatever is there
+	extras   *extras    // nil but for a Sync of a directory
+	check    *treeCheck // nil but for a Check of a directory
+	rules    *Rules
+	filter   *tree.Filter  // of rules; nil where nothing is left out
+	several  bool          // were named, be it twice the same: then the destination is a directory
+	trees    chan struct{} // slots for trees
+	lastTree *treeTask     // of the walker alone
 
-	mu    sync.Mutex
-	dirs  []*sendTask
-	roots []*sendRoot
-	pipes []*pipeSource
+	mu       sync.Mutex
+	arriving map[string]any // who sends what is no directory, by its path at the server; nil where no two can have the same
+	roots    []*sendRoot
+	pipes    []*pipeSource
 }
+
+// treesAtOnce is how many of several directories are under way at a time.
+const treesAtOnce = 2
 
 // Send sends sources to dst and returns when all of them are published there, verified and durable as
 // Options.Durability says, or when it gives up. The Result is valid in every case; the error is an *Error. Cancelling ctx
 // stops within a second; what the server has of an unfinished file stays there, and the same call goes on from it.
 func (c *Client) Send(ctx context.Context, src []Source, dst Address) (Result, error) {
-	s := &sender{run: newRun[*sendTask](ctx, c), src: src, dst: dst, root: dst.Root}
-	s.do = s.task
-	s.path = func(t *sendTask) string { return t.shown }
+	s := c.newSender(ctx, src, dst)
 	defer s.closeRoots()
 	err := s.all()
 	return s.end(err)
+}
+
+func (c *Client) newSender(ctx context.Context, src []Source, dst Address) *sender {
+	s := &sender{run: newRun[*sendTask](ctx, c), src: src, dst: dst, root: dst.Root, trees: make(chan struct{}, treesAtOnce), rules: &c.Options.Rules}
+	s.filter = s.rules.filter()
+	s.do = s.task
+	s.path = func(t *sendTask) string { return t.shown }
+	return s
 }
 
 func (s *sender) all() error {
@@ -95,6 +118,9 @@ func (s *sender) all() error {
 		if _, err := os.Lstat(src.Path); err != nil {
 			return localError("read", src.Path, err)
 		}
+	}
+	if err := s.rules.check("send", len(s.src), s.directoryAmong()); err != nil {
+		return err
 	}
 	if err := s.distinct(); err != nil {
 		return err
@@ -119,10 +145,7 @@ func (s *sender) all() error {
 	cancel()
 	s.q.producer(0) // wakes the walker
 	<-walked
-	if err != nil || s.c.Options.DryRun {
-		return err
-	}
-	return s.directories()
+	return err
 }
 
 // distinct leaves each source out that was named before, and refuses two with one name at the destination: which of them would be there
@@ -156,7 +179,7 @@ func (s *sender) distinct() error {
 		names[name] = src.Path
 	}
 	if contents > 0 && len(s.src) > 1 {
-		s.arriving = map[string]bool{}
+		s.arriving = map[string]any{}
 	}
 	return nil
 }
@@ -175,6 +198,15 @@ func (s *sender) resolve() (into bool, err error) {
 	if len(s.dst.Path) == 0 {
 		// The connection is made at once, so that a refusal is known before anything is read.
 		return true, s.with(func(*clientSession) error { return nil })
+	}
+	if s.exact {
+		return false, s.with(func(cs *clientSession) error {
+			_, err := cs.stat(s.ctx, s.dst, false)
+			if isPeer(err) {
+				return cs.rootThere(s.dst, err)
+			}
+			return err
+		})
 	}
 	must := s.dst.TrailSlash || s.several
 	err = s.with(func(cs *clientSession) error {
@@ -212,54 +244,26 @@ func (s *sender) directoryAmong() bool {
 	})
 }
 
-// directories sets mode and time of the directories, the deepest first, now that nothing is made in them any more.
-func (s *sender) directories() error {
-	byDepth := map[int][]*sendTask{}
-	depth := 0
-	for _, d := range s.dirs {
-		d.meta = true
-		byDepth[len(d.dst)] = append(byDepth[len(d.dst)], d)
-		depth = max(depth, len(d.dst))
-	}
-	for ; depth > 0; depth-- {
-		if len(byDepth[depth]) == 0 {
-			continue
-		}
-		for _, d := range byDepth[depth] {
-			s.q.put(d, false, func() bool { return false })
-		}
-		if err := s.work(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (s *sender) task(ctx context.Context, cs *clientSession, t *sendTask) error {
 	dst, err := wire.NewPath(t.dst...)
 	if err != nil {
 		return &Error{Op: "send", Path: t.shown, Kind: KindUsage, Err: err}
 	}
-	if s.c.Options.DryRun {
+	switch {
+	case t.whole != nil:
+		return s.sendTree(ctx, cs, t.whole)
+	case s.c.Options.DryRun:
 		return s.plan(ctx, cs, t)
 	}
-	switch {
-	case t.meta:
-		return s.setMeta(ctx, cs, t, dst)
-	case t.kind == sink.Directory:
-		m := metaFrom(t.info)
-		m.Mode |= 0o700 // to be filled; its own mode comes at the end
-		m.HasMTime = false
-		_, err := cs.request(ctx, 0, wire.Mkdir{Root: s.root, Path: dst, Parents: true, ExistOK: true, Meta: &m})
-		if KindOf(err) == KindDenied { // the right to put is that to make missing parents as well
-			t.denied = err
-			return nil
-		}
-		if err == nil {
-			s.m.made(t.shown)
-		}
+	if alone, err := s.leavesAlone(ctx, cs, t); err != nil {
 		return err
-	case t.kind == sink.Link:
+	} else if alone {
+		if t.kind == sink.File {
+			s.m.file(t.shown, "skipped", t.size(), 0, true)
+		}
+		return nil
+	}
+	if t.kind == sink.Link {
 		m := metaFrom(t.info)
 		exists := wire.IfExistsReplace
 		if s.c.Options.NoClobber {
@@ -274,17 +278,12 @@ func (s *sender) task(ctx context.Context, cs *clientSession, t *sendTask) error
 	return s.file(ctx, cs, t, dst)
 }
 
-func (s *sender) setMeta(ctx context.Context, cs *clientSession, t *sendTask, dst wire.Path) error {
-	_, err := cs.request(ctx, 0, wire.SetMeta{Root: s.root, Path: dst, Meta: metaFrom(t.info)})
-	switch {
-	case err != nil && t.denied != nil && (KindOf(err) == KindDenied || KindOf(err) == KindNotFound):
-		return t.denied // nothing was put into it
-	case KindOf(err) == KindDenied:
-		return nil // append mode: an existing directory stays as it is
-	case err == nil && t.denied != nil:
-		s.m.made(t.shown)
+// size is that of a file; 0 where it is not known.
+func (t *sendTask) size() int64 {
+	if t.kind != sink.File || t.info == nil {
+		return 0
 	}
-	return err
+	return t.info.Size()
 }
 
 // unixNano is t in nanoseconds since 1970. What that cannot hold, before 1678 and after 2262, is the nearest that it can.
@@ -306,6 +305,9 @@ func metaFrom(info fs.FileInfo) wire.Meta {
 func (t *sendTask) openSource() (source, error) {
 	if t.pipe != nil {
 		return t.pipe, nil
+	}
+	if t.entry != nil {
+		return t.entry.open()
 	}
 	f, err := durable.OpenRegular(t.src.fs, strings.Join(t.name, "/"))
 	if err != nil {
@@ -356,15 +358,22 @@ func (s *sender) file(ctx context.Context, cs *clientSession, t *sendTask, dst w
 	if err != nil {
 		return err
 	}
-	open.Path = dst
+	if t.tree == 0 {
+		open.Path = dst
+	} else {
+		open.Root, open.Tree, open.Entry = "", uint64(t.tree), t.entry.no
+	}
 	f := cs.newSendFile(cs.handle(false), src, open.ChunkLog2)
 	f.verify = s.c.Options.Resume == "verify" || src.Fresh()
 	counted := int64(0)
+	row := s.m.starts(t.shown, src.Size())
+	defer s.m.ends(row)
 	var mu sync.Mutex
 	count := func(n int64) {
 		mu.Lock()
 		counted += n
 		mu.Unlock()
+		s.m.moved(row, n)
 	}
 	f.onAcked = func(n int64) { count(n); s.m.acked(n) }
 	f.onResumed = func(n int64) {
@@ -439,6 +448,9 @@ func (s *sender) openFor(ctx context.Context, t *sendTask, src source) (wire.Ope
 		o.Flags |= wire.OpenFresh
 	}
 	o.Durability = s.durability()
+	if t.entry != nil {
+		o.Durability = s.treeDurability()
+	}
 	return o, nil
 }
 
@@ -451,9 +463,7 @@ func (s *sender) durability() wire.Durability {
 	case "none":
 		return wire.DurabilityNone
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.dirs) > 0 || len(s.src) > 1 {
+	if len(s.src) > 1 {
 		return wire.DurabilityBatch
 	}
 	return wire.DurabilityFull

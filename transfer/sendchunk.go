@@ -1,6 +1,8 @@
 package transfer
 
 import (
+	"time"
+
 	"xfer/crypto"
 	"xfer/transfer/wire"
 )
@@ -9,6 +11,7 @@ import (
 type sendBuffer struct {
 	b []byte
 	h *crypto.ChunkHasher
+	z []byte // the same, compressed; nil until it is needed
 }
 
 func newSendBuffer() *sendBuffer {
@@ -17,9 +20,49 @@ func newSendBuffer() *sendBuffer {
 
 func (b *sendBuffer) payload(n int) []byte { return b.b[wire.DataHeaderLen:][:n] }
 
+// squeezed compresses the payload p, behind which the CV stands with last, into b.z, and returns how long it is then; ok is false
+// where it goes as it is.
+func (b *sendBuffer) squeezed(l *link, p []byte, last bool) (n int, ok bool) {
+	if !l.wants(p) {
+		return 0, false
+	}
+	if b.z == nil {
+		b.z = make([]byte, wire.DataHeaderLen, len(b.b)+4096)
+	}
+	z := squeeze(b.z[:wire.DataHeaderLen], p)
+	if n = len(z) - wire.DataHeaderLen; n >= len(p)*19/20 {
+		return 0, false
+	}
+	if last {
+		z = append(z, b.b[wire.DataHeaderLen+len(p):][:32]...)
+	}
+	b.z = z
+	return n, true
+}
+
+// writeOut writes one frame with n bytes of content, as the bandwidth allows.
+func (s *session) writeOut(st *stream, frame []byte, n int) error {
+	began := time.Now()
+	if s.limitOut != nil && n > 0 {
+		if err := s.limitOut(s.ctx, n); err != nil {
+			return err
+		}
+	}
+	st.wmu.Lock()
+	_, err := st.s.Write(frame)
+	st.wmu.Unlock()
+	if err != nil {
+		return err
+	}
+	s.link.wrote(n, time.Since(began))
+	s.alive() // as far as buffers go: one that does not take it in the end blocks the next
+	s.bytesOut.Add(int64(n))
+	return nil
+}
+
 // sendChunk reads, hashes and sends one chunk, piece by piece. An error is one of the stream; one of the source ends
 // the transfer and leaves the stream whole.
-func (f *sendFile) sendChunk(st *stream, w work, b *sendBuffer) error {
+func (f *sendFile) sendChunk(st *stream, w chunkWork, b *sendBuffer) error {
 	s := f.s
 	h := b.h
 	h.Reset(uint64(w.chunk), f.log2)
@@ -60,25 +103,20 @@ func (f *sendFile) sendChunk(st *stream, w work, b *sendBuffer) error {
 			f.setCV(w.chunk, cv)
 			f.mu.Unlock()
 		}
-		wire.AppendDataHeader(b.b[:0], f.id, flags, uint64(w.chunk), uint32(off), uint32(w.length), uint32(piece))
-		n := wire.DataHeaderLen + int(piece)
+		frame, sent := b.b, piece
+		if z, ok := b.squeezed(&s.link, p, last); ok {
+			frame, sent = b.z, int64(z)
+			flags |= wire.DataZstd
+		}
+		wire.AppendDataHeader(frame[:0], f.id, flags, uint64(w.chunk), uint32(off), uint32(w.length), uint32(sent))
+		n := wire.DataHeaderLen + int(sent)
 		if last {
 			n += 32
 		}
-		if s.limitOut != nil {
-			if err := s.limitOut(s.ctx, int(piece)); err != nil {
-				return err
-			}
-		}
-		st.wmu.Lock()
-		_, err := st.s.Write(b.b[:n])
-		st.wmu.Unlock()
-		if err != nil {
+		if err := s.writeOut(st, frame[:n], int(sent)); err != nil {
 			return err
 		}
-		s.alive() // as far as buffers go: one that does not take it in the end blocks the next
-		s.bytesOut.Add(piece)
-		f.onSent(piece)
+		f.onSent(sent)
 		flags = 0
 		off += piece
 	}

@@ -43,6 +43,7 @@ type sendFile struct {
 	known    chunkSet    // which of cvs are set
 	isReady  bool
 	nacks    int
+	delta    *delta // nil where there is no old version to compare with
 
 	told time.Time // of the last sign of life; run alone uses it
 }
@@ -160,11 +161,16 @@ func (f *sendFile) steps(ctx context.Context, open wire.Open) (outcome, error) {
 	if err := f.resume(ctx, opened); err != nil {
 		return outcome{}, err
 	}
+	if f.s.agreed(wire.CapDelta) {
+		f.mu.Lock()
+		f.delta = f.newDelta(opened.Old)
+		f.mu.Unlock()
+	}
 	if pipe, ok := f.src.(*pipeSource); ok {
 		pipe.attach(f.grow)
 		defer pipe.detach()
 	}
-	f.s.disp.add(f)
+	f.s.disp.add(fileLane, f)
 	f.check()
 	if err := f.untilReady(ctx); err != nil {
 		return outcome{}, err
@@ -344,6 +350,11 @@ func (f *sendFile) grow(chunk int64, end bool) {
 func (f *sendFile) pop(st *stream, room int64, force bool) (work, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.err == nil && f.delta != nil {
+		if w, ok, hold := f.popDelta(st, room, force); ok || hold {
+			return w, ok
+		}
+	}
 	if f.err != nil || len(f.todo) == 0 || (f.one && st.no != 0) {
 		return work{}, false
 	}
@@ -352,14 +363,27 @@ func (f *sendFile) pop(st *stream, room int64, force bool) (work, bool) {
 	if n > room && !force {
 		return work{}, false
 	}
+	f.takeTodo()
+	f.inflight[i] = flight{st, n}
+	off := f.parts[i]
+	delete(f.parts, i)
+	return work{from: &chunkWork{f: f, chunk: i, length: n, offset: off}, length: n}, true
+}
+
+// again puts a chunk back that did not arrive; it is sent whole then. f.mu is held.
+func (f *sendFile) again(i int64) {
+	if f.delta != nil {
+		f.delta.plain[i] = true
+	}
+	f.todo = append(f.todo, int64span{i, 1})
+}
+
+// takeTodo takes the first chunk off the list. f.mu is held.
+func (f *sendFile) takeTodo() {
 	f.todo[0].start++
 	if f.todo[0].count--; f.todo[0].count == 0 {
 		f.todo = f.todo[1:]
 	}
-	f.inflight[i] = flight{st, n}
-	off := f.parts[i]
-	delete(f.parts, i)
-	return work{f: f, chunk: i, length: n, offset: off}, true
 }
 
 // lenOf returns the length of a chunk; 0 for one of a pipe that is not in memory.
@@ -379,7 +403,7 @@ func (f *sendFile) requeue(st *stream) int64 {
 		if fl.st == st {
 			delete(f.inflight, i)
 			bytes += fl.length
-			f.todo = append(f.todo, int64span{i, 1})
+			f.again(i)
 		}
 	}
 	return bytes
@@ -391,9 +415,13 @@ func (f *sendFile) take(m wire.Message) error {
 	case wire.Opened:
 		offer(f.opened, m)
 	case wire.HashList:
-		if !m.Old { // that was not asked for
+		if !m.Old {
 			offer(f.hashes, m)
+			break
 		}
+		err := f.takeOld(m)
+		f.s.disp.wakeAll()
+		return err
 	case wire.Receipt:
 		offer(f.receipt, m)
 	case wire.Ack:
@@ -453,7 +481,7 @@ func (f *sendFile) takeNack(m wire.Nack) {
 	fl, ok := f.inflight[i]
 	if ok {
 		delete(f.inflight, i)
-		f.todo = append(f.todo, int64span{i, 1})
+		f.again(i)
 		f.nacks++
 	}
 	many := f.nacks > maxNacks

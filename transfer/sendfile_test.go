@@ -100,12 +100,12 @@ func TestPipeChunkArrivesWhileItIsSentAgain(t *testing.T) {
 	f = s.newSendFile(2, p, 22)
 	f.setCV(0, crypto.CV{}) // it was sent once
 	p.attach(f.grow)
-	s.disp.add(f)
+	s.disp.add(fileLane, f)
 	w, ok := s.disp.next(s.ctl)
 	if !ok {
 		t.Fatal("nothing to send")
 	}
-	if err := f.sendChunk(s.ctl, w, newSendBuffer()); err != nil {
+	if err := w.from.send(s.ctl, newSendBuffer()); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.failure(); err != nil || frames != 2 || !f.isReady {

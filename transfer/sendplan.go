@@ -31,6 +31,11 @@ func (s *sender) plan(ctx context.Context, cs *clientSession, t *sendTask) error
 			action = "skip"
 		}
 	}
+	if alone, err := s.leavesAlone(ctx, cs, t); err != nil {
+		return err
+	} else if alone {
+		action = "skip"
+	}
 	s.m.event(Event{Kind: EventPlan, Action: action, Path: t.shown, Size: size})
 	return nil
 }

@@ -24,13 +24,19 @@ func (s *sender) walk(ctx context.Context, src Source, into bool) {
 	path := src.Path
 	clean := filepath.Clean(path)
 	base, whole := arrivesAs(path)
+	if s.rules.Files != nil {
+		base, whole = "", false // its names are those of what is in it
+	}
 	contents := !whole
 	info, err := os.Lstat(clean)
-	if err == nil && contents {
+	if err == nil && (contents || s.rules.FollowLinks) {
 		info, err = os.Stat(clean)
 	}
 	if err != nil {
 		s.m.failed(localError("read", path, vanished(err)).(*Error))
+		return
+	}
+	if leavesOut(s.filter, base, info.IsDir()) {
 		return
 	}
 	if contents && !info.IsDir() {
@@ -42,12 +48,19 @@ func (s *sender) walk(ctx context.Context, src Source, into bool) {
 		dst = append(dst, base)
 	}
 	if !info.IsDir() {
-		parent, err := s.open(filepath.Dir(clean))
+		at := clean
+		if s.rules.FollowLinks {
+			at, err = filepath.EvalSymlinks(clean)
+		}
+		var parent *sendRoot
+		if err == nil {
+			parent, err = s.open(filepath.Dir(at))
+		}
 		if err != nil {
 			s.m.failed(localError("read", path, err).(*Error))
 			return
 		}
-		e := tree.Entry{Path: []string{base}, Info: info}
+		e := tree.Entry{Path: []string{filepath.Base(at)}, Info: info}
 		switch {
 		case info.Mode().IsRegular():
 			e.Kind = tree.File
@@ -61,28 +74,17 @@ func (s *sender) walk(ctx context.Context, src Source, into bool) {
 		s.entry(ctx, parent, e, dst, path)
 		return
 	}
-	top, err := s.open(clean)
+	top, err := s.openTop(clean)
 	if err != nil {
 		s.m.failed(localError("read", path, err).(*Error))
 		return
 	}
 	s.m.tree()
-	shown := strings.TrimSuffix(path, "/")
-	for e, err := range tree.Walk(ctx, top.fs, ".", tree.Options{}) {
-		if err != nil {
-			if ctx.Err() == nil {
-				s.m.failed(localError("read", path, err).(*Error))
-			}
-			return
-		}
-		name := shown
-		if len(e.Path) > 0 {
-			name = shown + "/" + strings.Join(e.Path, "/")
-		}
-		if !s.entry(ctx, top, e, append(slices.Clone(dst), e.Path...), name) {
-			return
-		}
+	task := &treeTask{top: top, dst: dst, shown: strings.TrimSuffix(path, "/"), named: base, bare: len(dst) == 0, done: make(chan struct{})}
+	if s.arriving != nil { // of two files with one name the first stays
+		task.before, s.lastTree = s.lastTree, task
 	}
+	s.add(ctx, &sendTask{kind: sink.Directory, dst: dst, shown: path, whole: task})
 }
 
 func (s *sender) walkStdin(ctx context.Context, src Source, into bool) {
@@ -111,11 +113,27 @@ func (s *sender) open(dir string) (*sendRoot, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &sendRoot{fs: fsys}
+	return s.opened(fsys, "."), nil
+}
+
+// openTop opens a directory to be walked.
+func (s *sender) openTop(dir string) (*sendRoot, error) {
+	if !s.rules.FollowLinks {
+		return s.open(dir)
+	}
+	fsys, start, err := linkRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	return s.opened(fsys, start), nil
+}
+
+func (s *sender) opened(fsys durable.FS, start string) *sendRoot {
+	r := &sendRoot{fs: fsys, start: start}
 	s.mu.Lock()
 	s.roots = append(s.roots, r)
 	s.mu.Unlock()
-	return r, nil
+	return r
 }
 
 func (s *sender) closeRoots() {
@@ -147,24 +165,12 @@ func (s *sender) entry(ctx context.Context, root *sendRoot, e tree.Entry, dst []
 		s.m.failed(withPath(localError("read", shown, vanished(e.Err)), shown).(*Error))
 		return true
 	}
-	if s.arriving != nil && e.Kind != tree.Directory {
-		at := strings.Join(dst, "/")
-		if s.arriving[at] {
-			s.m.failed(&Error{Op: "send", Path: shown, Kind: KindExists, Err: errors.New("another source has a file of this name")})
-			return true
-		}
-		s.arriving[at] = true
+	if !s.arrives(root, dst) {
+		s.m.failed(&Error{Op: "send", Path: shown, Kind: KindExists, Err: errors.New("another source has a file of this name")})
+		return true
 	}
 	t := &sendTask{src: root, name: e.Path, dst: dst, shown: shown, info: e.Info}
 	switch e.Kind {
-	case tree.Directory:
-		t.kind = sink.Directory
-		if len(dst) == 0 {
-			return true // the root itself is there, and is not ours to change
-		}
-		s.mu.Lock()
-		s.dirs = append(s.dirs, t)
-		s.mu.Unlock()
 	case tree.Symlink:
 		t.kind, t.link = sink.Link, e.Target
 	case tree.File:

@@ -71,6 +71,7 @@ type ServerEvent struct {
 	Transport string
 	Path      string // raw bytes
 	Bytes     int64
+	Files     int64 // of a tree
 	Err       error
 }
 
@@ -190,8 +191,8 @@ func (s *Server) panicked(v any) {
 // Panics returns how many panics were caught. It must be 0.
 func (s *Server) Panics() int64 { return s.panics.Load() }
 
-// ourCaps are the capabilities that we announce; none changes the bytes yet. What belongs to another one is refused.
-var ourCaps = []string{wire.CapBLAKE3}
+// ourCaps are the capabilities that we announce.
+var ourCaps = []string{wire.CapBLAKE3, wire.CapTree, wire.CapZstd, wire.CapDelta}
 
 // minorVersions are the minor versions of the protocol that we speak.
 var minorVersions = []uint64{0}
@@ -219,6 +220,7 @@ func (s *Server) hello(ctx context.Context, c transport.Conn, st transport.Strea
 	// The session does not end with ctx by itself: the peer is told why before.
 	ss := &serverSession{session: newSession(context.WithoutCancel(ctx), c, st, true, s.log()), srv: s, grant: grant, peer: c.Peer(), since: time.Now()}
 	defer ss.cancel(nil)
+	ss.agree(m.Caps, "auto")
 	if _, err := rand.Read(ss.id[:]); err != nil {
 		return err
 	}
@@ -428,7 +430,7 @@ func (s *Server) Drain(ctx context.Context) error {
 		s.mu.Lock()
 		for _, ss := range s.sessions {
 			ss.mu.Lock()
-			busy += len(ss.recvs) + len(ss.sends)
+			busy += len(ss.recvs) + len(ss.sends) + len(ss.treeRecvs) + len(ss.treeSends)
 			ss.mu.Unlock()
 		}
 		s.mu.Unlock()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +39,9 @@ type session struct {
 	ctl    *stream
 	wg     sync.WaitGroup // every goroutine of the session
 
+	caps []string // that both sides have
+	link link     // what is sent over it
+
 	onMessage func(h wire.Header, m wire.Message) error // what the two roles do not take
 	panicked  func(v any)                               // a handler's panic; must not be nil
 
@@ -47,6 +52,10 @@ type session struct {
 	streams map[*stream]struct{}
 	sends   map[uint32]*sendFile
 	recvs   map[uint32]*recvFile
+
+	treeSends map[uint32]*treeSend
+	treeRecvs map[uint32]*treeRecv
+
 	replies map[uint32]chan wire.Message
 	works   map[uint32]workNote // requests of the peer that are worked on
 	nextID  uint32
@@ -70,6 +79,7 @@ type incoming struct {
 	id    uint32
 	chunk uint64
 	next  uint32      // offset of the next piece
+	old   bool        // what does not come is as in the old version
 	w     chunkWriter // nil: pieces are dropped
 	file  *recvFile
 }
@@ -82,6 +92,10 @@ func newSession(ctx context.Context, conn transport.Conn, ctl transport.Stream, 
 		streams: map[*stream]struct{}{},
 		sends:   map[uint32]*sendFile{},
 		recvs:   map[uint32]*recvFile{},
+
+		treeSends: map[uint32]*treeSend{},
+		treeRecvs: map[uint32]*treeRecv{},
+
 		replies: map[uint32]chan wire.Message{},
 		works:   map[uint32]workNote{},
 		nextNo:  1,
@@ -89,9 +103,24 @@ func newSession(ctx context.Context, conn transport.Conn, ctl transport.Stream, 
 		began:   time.Now(),
 	}
 	s.disp = newDispatcher(s)
+	s.link.streams = s.streamCount
 	s.ctl = newStream(ctl, nil, 0)
 	s.streams[s.ctl] = struct{}{}
 	return s
+}
+
+// agreed tells whether both sides have a capability.
+func (s *session) agreed(c string) bool { return slices.Contains(s.caps, c) }
+
+// agree takes the capabilities of the peer; mode is whether we compress.
+func (s *session) agree(theirs []string, mode string) {
+	s.caps = bothHave(theirs)
+	s.link.mode, s.link.agreed = mode, s.agreed(wire.CapZstd)
+}
+
+// bothHave returns the capabilities of the peer that we have as well.
+func bothHave(theirs []string) []string {
+	return slices.DeleteFunc(slices.Clone(theirs), func(c string) bool { return !slices.Contains(ourCaps, c) })
 }
 
 // now is the time since the session began, in ns.
@@ -207,7 +236,20 @@ func (s *session) dispatch(h wire.Header, m wire.Message) error {
 			return f.take(m)
 		}
 		return nil
+	case wire.TreeOpened, wire.TreeVerdicts, wire.TreeAck, wire.TreeExtra, wire.TreeDeleted, wire.TreeReceipt:
+		if t := s.treeSendOf(h.ID); t != nil {
+			return t.take(m)
+		}
+		return nil
+	case wire.TreePart, wire.TreeSkip, wire.TreeDelete, wire.TreeCommit, wire.TreeLeft:
+		if t := s.treeRecvOf(h.ID); t != nil {
+			return t.take(m)
+		}
+		return nil
 	case wire.Commit, wire.Abort, wire.Hashes:
+		if t := s.treeRecvOf(h.ID); t != nil {
+			return t.take(m)
+		}
 		if f := s.recvOf(h.ID); f != nil {
 			return f.take(m)
 		}
@@ -230,6 +272,14 @@ func (s *session) takeError(id uint32, e wire.Error) error {
 	}
 	if f := s.recvOf(id); f != nil {
 		f.fail(err)
+		return nil
+	}
+	if t := s.treeSendOf(id); t != nil {
+		t.fail(err)
+		return nil
+	}
+	if t := s.treeRecvOf(id); t != nil {
+		t.stop(err)
 		return nil
 	}
 	s.reply(id, e)
@@ -318,7 +368,7 @@ func (s *session) handle(get bool) uint32 {
 func (s *session) awaits(id uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.server && (s.replies[id] != nil || s.sends[id] != nil || s.recvs[id] != nil)
+	return !s.server && (s.replies[id] != nil || s.sends[id] != nil || s.recvs[id] != nil || s.treeSends[id] != nil || s.treeRecvs[id] != nil)
 }
 
 func (s *session) sendOf(id uint32) *sendFile {
@@ -331,6 +381,18 @@ func (s *session) recvOf(id uint32) *recvFile {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.recvs[id]
+}
+
+func (s *session) treeSendOf(id uint32) *treeSend {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.treeSends[id]
+}
+
+func (s *session) treeRecvOf(id uint32) *treeRecv {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.treeRecvs[id]
 }
 
 // handler runs f in a goroutine once there is a slot; the reader of the stream waits for the slot.
@@ -380,10 +442,14 @@ func (s *session) tick() {
 			for _, f := range s.recvs {
 				list = append(list, f)
 			}
+			trees := slices.Collect(maps.Values(s.treeRecvs))
 			s.mu.Unlock()
 			s.atWork(now)
 			for _, f := range list {
 				f.tick(now)
+			}
+			for _, t := range trees {
+				t.tick(now)
 			}
 		}
 	}

@@ -102,6 +102,13 @@ func fingerprint(info fs.FileInfo) []byte {
 	return b
 }
 
+// sameVersion tells whether two looks at a file, which an FS gave, have the same fingerprint.
+func sameVersion(a, b fs.FileInfo) bool {
+	x, okX := durable.IDOf(a)
+	y, okY := durable.IDOf(b)
+	return okX == okY && x == y && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+}
+
 // pipeSource is a stream without an end known before, such as standard input. A chunk is kept in memory from its
 // reading until the receiver has it, so that a lost connection costs nothing.
 type pipeSource struct {

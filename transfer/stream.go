@@ -23,6 +23,9 @@ type stream struct {
 	spare []byte
 	wake  chan struct{}
 
+	pack, zpack []byte // the pack that is sent, and the same compressed; the sender alone
+	raw         []byte // what a compressed piece or pack holds; the reader goroutine alone
+
 	cur *incoming // the chunk that arrives, nil or &in; the reader goroutine alone
 	in  incoming
 }
@@ -128,7 +131,7 @@ func (s *session) writeControl(st *stream) {
 
 // readLoop takes the frames of one stream until it ends.
 func (s *session) readLoop(st *stream, r *wire.Reader) error {
-	var buf []byte
+	var buf, packs []byte
 	for {
 		h, err := r.Next()
 		if err != nil {
@@ -148,7 +151,34 @@ func (s *session) readLoop(st *stream, r *wire.Reader) error {
 					return err
 				}
 				s.bytesIn.Add(int64(len(d.Payload)))
+				d, err := s.expandData(st, d)
+				if err != nil {
+					return err
+				}
 				return s.takeData(st, h.ID, d)
+			})
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		if h.Type == wire.TPack {
+			if len(packs) < int(h.Length) {
+				packs = make([]byte, max(int(h.Length), packTarget+16<<10))
+			}
+			p, err := r.Pack(h, packs)
+			if err != nil {
+				return readError(err)
+			}
+			err = s.ours(func() error {
+				if err := s.holdBack(h.ID, int(h.Length)); err != nil {
+					return err
+				}
+				s.bytesIn.Add(int64(h.Length))
+				if err := s.expandPack(st, &p); err != nil {
+					return err
+				}
+				return s.takePack(h.ID, p)
 			})
 			if err != nil {
 				return err

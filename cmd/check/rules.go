@@ -71,6 +71,7 @@ func xferRules() rules {
 			"github.com/spf13/pflag":            {cli},
 			"github.com/schollz/progressbar/v3": {cli},
 			"github.com/pelletier/go-toml/v2":   {cli, certs, daemon},
+			"github.com/klauspost/compress":     {transfer},
 			"github.com/zeebo/blake3":           {crypto},
 			"lukechampine.com/blake3":           {crypto},
 			"golang.org/x/net/ipv4":             {transport}, // the message type of quic-go's sockets
@@ -94,7 +95,8 @@ func xferRules() rules {
 			"golang.org/x/net", "golang.org/x/sync", "golang.org/x/sys", "golang.org/x/term", "golang.org/x/time", "lukechampine.com/blake3",
 			"pgregory.net/rapid", "github.com/hanwen/go-fuse/v2",
 			// Imported by those.
-			"github.com/cpuguy83/go-md2man/v2", "github.com/inconshreveable/mousetrap", "github.com/klauspost/cpuid/v2",
+			"github.com/cpuguy83/go-md2man/v2", "github.com/inconshreveable/mousetrap", "github.com/klauspost/compress",
+			"github.com/klauspost/cpuid/v2",
 			"github.com/mitchellh/colorstring", "github.com/rivo/uniseg", "github.com/russross/blackfriday/v2",
 			"github.com/x448/float16", "go.yaml.in/yaml/v3", "golang.org/x/crypto", "golang.org/x/tools",
 		},

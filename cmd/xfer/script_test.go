@@ -35,11 +35,14 @@ func TestMain(m *testing.M) {
 //	atprogress ACTION CODE ARGS...  run xfer --json and do something once data flows; see there
 //	mkrandom FILE SIZE              a file of so many bytes
 //	mkodd DIR                       a tree with names and kinds of files that tools stumble over
+//	names DIR                       all names beneath it to stdout, sorted; directories end in a slash
+//	stamps DIR                      the same with inode, mode, size and times, to see that nothing was touched
 //	sametree A B                    names, kinds, contents, modes and times are equal
 //	foreign                         a server that is no xfer; ADDR and XFER_PORT are where it listens
 //	proxy LIMIT                     all connections through a proxy that goes silent after so many bytes each way
 //	closed                          XFER_PORT is a port where nobody listens
 //	smallfs DIR SIZE                a file system of so many bytes; where [mount] is true; again: another size
+//	unmount DIR                     take it away
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
@@ -68,7 +71,7 @@ func TestScript(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits, "daemon": cmdDaemon, "halt": cmdStop, "hangup": cmdHangup, "enrol": cmdEnrol, "result": cmdResult,
 			"printable": cmdPrintable, "atprogress": cmdAtProgress, "mkrandom": cmdMkrandom, "mkodd": cmdMkodd,
-			"sametree": cmdSametree, "foreign": cmdForeign, "proxy": cmdProxy, "closed": cmdClosed, "smallfs": cmdSmallfs,
+			"sametree": cmdSametree, "names": cmdNames, "stamps": cmdStamps, "unmount": cmdUnmount, "foreign": cmdForeign, "proxy": cmdProxy, "closed": cmdClosed, "smallfs": cmdSmallfs,
 		},
 	})
 }

@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +22,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"xfer/transfer/durable"
 )
 
 // progressWatch keeps what a program prints and tells when a progress event with bytes came by.
@@ -290,6 +294,27 @@ func treeOf(ts *testscript.TestScript, dir string) map[string]string {
 		return nil
 	}))
 	return all
+}
+
+func cmdNames(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 1, "names DIR")
+	for _, name := range slices.Sorted(maps.Keys(treeOf(ts, ts.MkAbs(args[0])))) {
+		if info, err := os.Lstat(filepath.Join(ts.MkAbs(args[0]), name)); err == nil && info.IsDir() {
+			name += "/"
+		}
+		fmt.Fprintln(ts.Stdout(), filepath.ToSlash(name))
+	}
+}
+
+func cmdStamps(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 1, "stamps DIR")
+	dir := ts.MkAbs(args[0])
+	for _, name := range append([]string{"."}, slices.Sorted(maps.Keys(treeOf(ts, dir)))...) {
+		info, err := os.Lstat(filepath.Join(dir, name))
+		ts.Check(err)
+		id, _ := durable.IDOf(info)
+		fmt.Fprintln(ts.Stdout(), name, id, info.Mode(), info.Size(), info.ModTime().UnixNano())
+	}
 }
 
 // serveAll serves every connection of a free port in the background until the story ends.

@@ -28,3 +28,8 @@ func cmdSmallfs(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	ts.Check(err)
 }
+
+func cmdUnmount(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 1, "unmount DIR")
+	ts.Check(syscall.Unmount(ts.MkAbs(args[0]), 0))
+}

@@ -146,6 +146,8 @@ type Tree struct {
 	links    *spool
 	prefix   string // path of the directory that is the newest in dirs
 	linkSeq  uint64 // of temporary names
+	before   int64  // names that were listed
+	settled  bool   // what came is durable, so that names may be removed
 	finished bool   // Finish has come to its end
 
 	shared sharedFiles

@@ -40,6 +40,29 @@ func (t *Tree) keepOld(files []*treeFile) (map[*treeFile]error, error) {
 	return kept, nil
 }
 
+// Keep gives what a Stage is about to replace as the entry no its name in the backup directory, durably. Without Backup, or where
+// nothing is there, it does nothing. It is called for an entry that Path returned, before the Stage is published.
+func (t *Tree) Keep(no uint64) error {
+	if err := t.usable(); err != nil || !t.backup {
+		return err
+	}
+	t.mu.Lock()
+	w := t.wanted[no]
+	t.mu.Unlock()
+	if w == nil || w.state != wantOpen {
+		return nil
+	}
+	dir, err := t.cache.pin(w.dir)
+	if err != nil {
+		return err
+	}
+	defer t.cache.unpin(w.dir)
+	if _, err = t.keepOne(w.dir, dir, w.name, true); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // keepOne gives the file or link name in dir a second name in the backup directory, durably if now. Nothing to be kept is
 // fs.ErrNotExist.
 func (t *Tree) keepOne(in *treeDir, dir durable.FS, name string, now bool) (at spot, err error) {

@@ -31,6 +31,15 @@ func (n *nameList) has(name string) bool {
 	return i < len(n.ends) && string(n.at(i)) == name
 }
 
+// listNames counts the names in dir, and returns them.
+func (t *Tree) listNames(dir durable.FS, top bool) (*nameList, error) {
+	n, err := listNames(t.ctx, dir, top)
+	if err == nil {
+		t.before += int64(len(n.ends))
+	}
+	return n, err
+}
+
 // listNames returns the names in dir without those of our own state. top tells that it is the root.
 func listNames(ctx context.Context, dir durable.FS, top bool) (*nameList, error) {
 	f, err := dir.OpenFile(".", durable.NonBlock, 0)
@@ -137,7 +146,7 @@ func (t *Tree) tellBeneath(dir durable.FS, p Path, fi fs.FileInfo) error {
 		return err
 	}
 	defer sub.Close()
-	names, err := listNames(t.ctx, sub, false)
+	names, err := t.listNames(sub, false)
 	if err != nil {
 		return err
 	}

@@ -232,7 +232,7 @@ func (t *Tree) push(d *treeDir, v Verdict) Verdict {
 		return t.fail(d, err)
 	}
 	if t.spec.Extra != nil && !d.made && !d.link {
-		if l.names, err = listNames(t.ctx, l.fs, d.isRoot); err != nil {
+		if l.names, err = t.listNames(l.fs, d.isRoot); err != nil {
 			return t.fail(d, err)
 		}
 	}

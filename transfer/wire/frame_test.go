@@ -197,7 +197,7 @@ func TestLargestMessagesFit(t *testing.T) {
 		TreeVerdicts{First: MaxTreeEntries - 1 - MaxPart, Runs: []Verdicts{{Code: 7, Count: MaxPart}}, Hashes: make([]byte, MaxPart*cvLen)},
 		TreeAck{Packs: numbers, Published: numbers, Failed: failures(MaxPart, 100)},
 		TreeDeleted{Failed: deleted},
-		TreeGet{Rules: []string{strings.Repeat("r", MaxRule)}},
+		TreeGet{Rules: [][]byte{bytes.Repeat([]byte("r"), MaxRule)}, Names: [][]byte{bytes.Repeat([]byte("n"), MaxListed)}},
 		TreeReceipt{Entries: 1, Path: p, Signer: make([]byte, MaxSigner), List: &Hash{}},
 	} {
 		frame := mustFrame(t, nil, m)

@@ -46,6 +46,9 @@ const (
 	// MaxRules is the most rules in one TREE_GET, MaxRule the longest one.
 	MaxRules = 4096
 	MaxRule  = 4352
+	// MaxNames is the most names in the list of one TREE_GET, MaxListed the longest one.
+	MaxNames  = 4096
+	MaxListed = 4096
 	// MaxCursor is the longest cursor of a listing.
 	MaxCursor = 4096
 

@@ -251,6 +251,7 @@ func TestProtocolLimits(t *testing.T) {
 		"body of PACK, compressed and expanded": fmt.Sprint(MaxPack), "file in a PACK": fmt.Sprint(MaxSmall), "entries of a TREE_PART, files of a PACK": fmt.Sprint(MaxPart),
 		"records of a TREE_PART": fmt.Sprint(MaxRecords), "parts without verdicts": fmt.Sprint(MaxAhead), "entries of a tree": power(MaxTreeEntries) + "-1",
 		"packs of a tree": power(MaxTreeEntries), "rules of a TREE_GET": fmt.Sprint(MaxRules), "rule": fmt.Sprint(MaxRule),
+		"names in the list of a TREE_GET": fmt.Sprint(MaxNames), "name of such a list": fmt.Sprint(MaxListed),
 		"CVs of a message": fmt.Sprint(MaxHashes), "entries of a page": fmt.Sprint(MaxEntries), "cursor": fmt.Sprint(MaxCursor), "path": fmt.Sprint(MaxPath),
 		"component": fmt.Sprint(MaxName), "components": fmt.Sprint(MaxDepth), "target of a link": fmt.Sprint(MaxTarget),
 		"agent, reason, text of an error": fmt.Sprint(MaxText), "name of a root or a client": fmt.Sprint(MaxLabel), "words of a list": fmt.Sprint(MaxCaps),
@@ -411,6 +412,8 @@ func TestTagsHaveTheLimits(t *testing.T) {
 		{"TREE_GET walk", at(TTreeGet, 9).max, treeWalk},
 		{"TREE_GET rules", at(TTreeGet, 2).count, MaxRules},
 		{"TREE_GET rule", at(TTreeGet, 2).elem.max, MaxRule},
+		{"TREE_GET names", at(TTreeGet, 11).count, MaxNames},
+		{"TREE_GET name", at(TTreeGet, 11).elem.max, MaxListed},
 		{"TREE_LEFT text", at(TTreeLeft, 2).max, MaxText},
 		{"ENROLL name", at(TEnroll, 2).max, MaxLabel},
 	} {

@@ -104,7 +104,7 @@ func samples(t testing.TB) []Message {
 		TreeDeleted{Count: 1}, TreeDeleted{Count: MaxPart - 1, Failed: []TreeFailure{{No: MaxPart - 1, Code: CodeNotEmpty, Text: "not empty"}}},
 		TreeCommit{Entries: 1}, TreeCommit{Entries: MaxTreeEntries - 1, Manifest: hash},
 		TreeReceipt{Entries: 1}, treeReceipt(t),
-		TreeGet{}, TreeGet{Root: "r", Path: p, Compare: TreeByContent, Flags: treeFlags, Walk: treeWalk, Rules: []string{"- *.o", "+ größe"}},
+		TreeGet{}, TreeGet{Root: "r", Path: p, Compare: TreeByContent, Flags: treeFlags, Walk: treeWalk, Rules: [][]byte{[]byte("- *.o"), []byte("+ größe\xff")}, Names: [][]byte{[]byte("a/b"), []byte("\xff/")}},
 		TreeLeft{Code: CodeIOError}, TreeLeft{Path: p, Code: CodeUnsupported, Text: "a device"},
 		Enroll{CodeID: []byte{1, 2}, MAC: hash[:]}, Enroll{CodeID: []byte{1, 2}, MAC: hash[:], Name: "laptop"},
 		Enrolled{MAC: hash[:]}, Enrolled{MAC: hash[:], Name: "laptop-2", Roots: roots},

@@ -59,9 +59,10 @@ type TreeGet struct {
 	Root    string      `cbor:"1,keyasint" wire:"max=255"`
 	Path    Path        `cbor:"3,keyasint"`
 	Compare TreeCompare `cbor:"5,keyasint" wire:"enum=1"`
-	Flags   uint64      `cbor:"7,keyasint" wire:"enum=511"`                        // as in TreeOpen
-	Walk    uint64      `cbor:"9,keyasint" wire:"enum=7"`                          // TreeOneFileSystem, ...
-	Rules   []string    `cbor:"2,keyasint,omitempty" wire:"n=4096,min=1,max=4352"` // what is left out, and what is not
+	Flags   uint64      `cbor:"7,keyasint" wire:"enum=511"`                         // as in TreeOpen
+	Walk    uint64      `cbor:"9,keyasint" wire:"enum=31"`                          // TreeOneFileSystem, ...
+	Rules   [][]byte    `cbor:"2,keyasint,omitempty" wire:"n=4096,min=1,max=4352"`  // what is left out, and what is not
+	Names   [][]byte    `cbor:"11,keyasint,omitempty" wire:"n=4096,min=1,max=4096"` // if there are any, nothing else is sent
 }
 
 // Flags of TreeGet.Walk.
@@ -69,8 +70,10 @@ const (
 	TreeOneFileSystem = 1 << 0 // nothing of other file systems
 	TreeFollowLinks   = 1 << 1 // what links lead to, within the root
 	TreeGitignore     = 1 << 2 // .gitignore files count
+	TreeNamed         = 1 << 3 // the rules see the directory by its name, not what is in it
+	TreeRecurse       = 1 << 4 // Names bring what is beneath them
 
-	treeWalk = 1<<3 - 1
+	treeWalk = 1<<5 - 1
 )
 
 // Type returns TTreeGet.

@@ -56,10 +56,13 @@ type TreeFailure struct {
 	No   uint64 `cbor:"1,keyasint" wire:"max=0xffffffffff"`
 	Code Code   `cbor:"3,keyasint"` // of a class from 1 to 5
 	Text string `cbor:"2,keyasint,omitempty" wire:"max=512"`
+	// Path is beneath the top directory. It is there where the entry had another verdict before, so that the sender need not
+	// remember what has come to its end: of a directory or a hard link.
+	Path Path `cbor:"4,keyasint,omitzero"`
 }
 
 // EncodedLen returns an upper bound of the bytes that f takes in a message, for keeping one below MaxControl.
-func (f TreeFailure) EncodedLen() int { return 20 + len(f.Text) }
+func (f TreeFailure) EncodedLen() int { return 22 + len(f.Text) + f.Path.EncodedLen() }
 
 // TreeVerdicts answers one TREE_PART: each of its entries has a verdict.
 type TreeVerdicts struct {

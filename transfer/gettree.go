@@ -1,0 +1,346 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	"xfer/transfer/sink"
+	"xfer/transfer/wire"
+)
+
+// getTree is one session's part in fetching a directory.
+type getTree struct {
+	g    *getter
+	cs   *clientSession
+	task *getTask
+	ctx  context.Context
+	recv *treeRecv
+	pool *pool // files that are fetched by themselves
+
+	mu     sync.Mutex
+	dirs   []string                // components of the directory that the next entry is in
+	wanted map[uint64]*gottenEntry // files that come in packs
+}
+
+// gottenEntry is a file of a tree on its way to us.
+type gottenEntry struct {
+	slot  *treeSlot
+	entry sink.TreeEntry
+	loose int64 // counted as arrived
+}
+
+// tree fetches a directory, as far as the session lasts.
+func (g *getter) tree(ctx context.Context, cs *clientSession, t *getTask) error {
+	if !cs.agreed(wire.CapTree) {
+		return &Error{Op: "get", Path: t.shown, Kind: KindProtocol, Err: errors.New("the peer is too old to send directories")}
+	}
+	path, err := wire.NewPath(t.remote.Path...)
+	if err != nil {
+		return &Error{Op: "get", Path: t.shown, Kind: KindUsage, Err: err}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w := &getTree{g: g, cs: cs, task: t, ctx: ctx, wanted: map[uint64]*gottenEntry{}}
+	n := largeFiles
+	if k := g.c.Options.Transfers; k > 0 {
+		n = min(k, n)
+	}
+	w.pool = newPool(n)
+	defer w.pool.close()
+	ended := make(chan error, 1)
+	r := cs.newTreeRecv(cs.handle(true))
+	w.recv = r
+	r.begin = func(ctx context.Context, o wire.TreeOpen, spec sink.TreeSpec) (*sink.Tree, error) {
+		return w.begin(ctx, spec)
+	}
+	r.sign = func(o wire.TreeOpen, m *wire.TreeReceipt) (err error) {
+		m.Signer = g.c.Identity.SPKI()
+		m.Signature, err = g.c.Identity.SignReceipt(wire.TreeReceiptBytes(*m))
+		return err
+	}
+	r.hook, r.bare = w, t.whole.bare
+	r.finished = func(_ int64, err error) { ended <- err }
+	get := wire.TreeGet{Root: t.remote.Root, Path: path, Rules: t.whole.ask.rules, Names: t.whole.ask.names, Walk: t.whole.ask.walk}
+	if t.whole.named != "" {
+		get.Walk |= wire.TreeNamed
+	}
+	if g.c.Options.DryRun {
+		get.Flags |= wire.TreeDryRun
+	} else {
+		cs.wantStreams(g.c.streamsForTree())
+	}
+	err = cs.getTree(ctx, r, get, ended)
+	w.pool.close()
+	if loose := t.whole.again(); err != nil {
+		g.undone(loose)
+	} else {
+		g.unmet(t.whole)
+	}
+	return w.local(err)
+}
+
+// local gives a failure of what we store its kind.
+func (w *getTree) local(err error) error {
+	if err == nil || isPeer(err) {
+		return err
+	}
+	return withPath(notStored(err, w.task.shown), w.task.shown)
+}
+
+// getTree asks for a tree and waits until it is there.
+func (cs *clientSession) getTree(ctx context.Context, r *treeRecv, get wire.TreeGet, ended chan error) error {
+	cs.mu.Lock()
+	if cs.closed {
+		cs.mu.Unlock()
+		return cs.lost()
+	}
+	cs.treeRecvs[r.id] = r
+	cs.mu.Unlock()
+	cs.working(1)
+	defer cs.working(-1)
+	cs.send(r.id, get)
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		cs.send(r.id, wire.Abort{Keep: true, Code: wire.CodeStreamLost})
+		r.stop(context.Cause(ctx))
+	case <-cs.ctx.Done():
+		r.stop(cs.lost())
+	}
+	if !r.begun() {
+		cs.mu.Lock()
+		delete(cs.treeRecvs, r.id)
+		cs.mu.Unlock()
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		return cs.lost()
+	}
+	return <-ended
+}
+
+func (w *getTree) begin(ctx context.Context, spec sink.TreeSpec) (*sink.Tree, error) {
+	o := &w.g.c.Options
+	p, err := sink.NewPath(w.task.path...)
+	if err != nil {
+		return nil, err
+	}
+	spec.Path = p
+	spec.NoClobber, spec.IgnoreExisting, spec.Existing, spec.Update, spec.DryRun = o.NoClobber, o.IgnoreExisting, o.Existing, o.Update, o.DryRun
+	spec.Compare, spec.Extra = sink.ByTime, nil
+	if o.Checksum {
+		spec.Compare = sink.ByContent
+	}
+	spec.Durability = durabilityOf(w.g.treeDurability())
+	if w.task.top.view == nil { // a plan for a directory that is not there
+		return nil, nil
+	}
+	return w.task.top.view.BeginTree(ctx, spec)
+}
+
+// took is told what becomes of an entry, and may have it otherwise.
+func (w *getTree) took(e sink.TreeEntry, v sink.Verdict) sink.Verdict {
+	path := w.path(e)
+	delete(w.task.whole.ask.unmet, path)
+	shown := w.task.whole.shownPath(path)
+	slot, isNew := w.task.whole.found(path)
+	if e.Kind == sink.File && isNew && slot.count() {
+		w.g.m.found(e.Size)
+	}
+	alone := w.g.c.Options.Receipts && e.Kind == sink.File && v.Code != sink.VerdictFailed && v.Code != sink.VerdictSkip
+	switch v.Code {
+	case sink.VerdictNew, sink.VerdictUpdate, sink.VerdictHash:
+		if w.g.c.Options.DryRun && v.Code != sink.VerdictHash {
+			break
+		}
+		if e.Kind != sink.File {
+			break
+		}
+		if alone || v.Code != sink.VerdictHash && e.Size > maxPacked {
+			w.alone(slot, e)
+			return sink.Verdict{Code: sink.VerdictSkip}
+		}
+		w.mu.Lock()
+		w.wanted[e.No] = &gottenEntry{slot: slot, entry: e}
+		w.mu.Unlock()
+		return v
+	}
+	if alone && !w.g.c.Options.DryRun {
+		w.alone(slot, e)
+		return v
+	}
+	w.settled(slot, shown, e, v)
+	return v
+}
+
+// path is where e is beneath the top, with slashes.
+func (w *getTree) path(e sink.TreeEntry) string {
+	if e.No == 0 {
+		return ""
+	}
+	w.dirs = w.dirs[:max(len(w.dirs)-e.Up, 0)]
+	path := strings.Join(append(w.dirs, e.Name), "/")
+	if e.Kind == sink.Directory {
+		w.dirs = append(w.dirs, e.Name)
+	}
+	return path
+}
+
+// settled counts an entry for which nothing is sent.
+func (w *getTree) settled(slot *treeSlot, shown string, e sink.TreeEntry, v sink.Verdict) {
+	g := w.g
+	switch {
+	case slot.old:
+	case v.Code == sink.VerdictFailed:
+		g.m.failed(withPath(notStored(v.Err, shown), shown).(*Error))
+	case g.c.Options.DryRun:
+		g.m.event(Event{Kind: EventPlan, Action: planAction(verdictOf(v.Code)), Path: shown, Size: e.Size})
+	case e.Kind != sink.File:
+		if v.Code == sink.VerdictMade {
+			g.m.made(shown)
+		}
+	default:
+		g.m.file(shown, "skipped", e.Size, 0, true)
+	}
+	w.task.whole.ended(slot)
+}
+
+// alone fetches a file by itself.
+func (w *getTree) alone(slot *treeSlot, e sink.TreeEntry) {
+	parts := strings.Split(slot.path, "/")
+	t := &getTask{
+		kind: sink.File, top: w.task.top, path: append(slices.Clone(w.task.path), parts...), shown: w.task.whole.shownPath(slot.path),
+		remote: Address{Root: w.task.remote.Root, Path: append(slices.Clone(w.task.remote.Path), parts...)}, size: e.Size,
+	}
+	if e.Meta.HasMode {
+		t.mode, t.mtime = modeBits(e.Meta.Mode), unixNano(e.Meta.MTime)
+	}
+	t = lately(w.task.whole, slot, t)
+	w.pool.add(func() {
+		if w.ctx.Err() != nil || w.cs.ctx.Err() != nil {
+			return
+		}
+		err := asProtocol(w.g.try(w.ctx, w.cs, t))
+		switch {
+		case err == nil:
+		case w.ctx.Err() != nil:
+			return
+		case retryable(err) || endsRun(err):
+			w.recv.stop(err)
+			return
+		default:
+			w.g.fail(t, err)
+		}
+		w.task.whole.ended(slot)
+	})
+}
+
+// stored counts content that has arrived.
+func (w *getTree) stored(no uint64, n int64) {
+	w.mu.Lock()
+	e := w.wanted[no]
+	if e != nil {
+		e.loose += n
+	}
+	w.mu.Unlock()
+	if e == nil {
+		return
+	}
+	w.task.whole.addLoose(n)
+	w.g.m.sent(n)
+	w.g.m.acked(n)
+}
+
+// done is told of a file that has its final name, or never gets it.
+func (w *getTree) done(no uint64, err error) {
+	w.mu.Lock()
+	e := w.wanted[no]
+	delete(w.wanted, no)
+	w.mu.Unlock()
+	if e == nil {
+		if err != nil { // a directory, or a link, which was settled
+			err = notStored(err, w.task.shown)
+			w.g.m.failed(withPath(err, w.task.shown).(*Error))
+		}
+		return
+	}
+	w.task.whole.addLoose(-e.loose)
+	shown := w.task.whole.shownPath(e.slot.path)
+	switch {
+	case err != nil:
+		w.g.m.undone(e.loose)
+		err = withPath(notStored(err, shown), shown)
+		if endsRun(err) {
+			w.recv.stop(err)
+		}
+		if !e.slot.old {
+			w.g.m.failed(err.(*Error))
+		}
+	case !e.slot.old:
+		w.g.m.file(shown, "received", e.entry.Size, e.loose, false)
+	}
+	w.task.whole.ended(e.slot)
+}
+
+// same is told of a file whose content is here already.
+func (w *getTree) same(no uint64) {
+	w.mu.Lock()
+	e := w.wanted[no]
+	delete(w.wanted, no)
+	w.mu.Unlock()
+	if e != nil {
+		w.settled(e.slot, w.task.whole.shownPath(e.slot.path), e.entry, sink.Verdict{Code: sink.VerdictSame})
+	}
+}
+
+// gone is told of a file that does not come with the others: it vanished at the server, or grew too large.
+func (w *getTree) gone(no uint64) {
+	w.mu.Lock()
+	e := w.wanted[no]
+	delete(w.wanted, no)
+	w.mu.Unlock()
+	if e != nil {
+		w.alone(e.slot, e.entry)
+	}
+}
+
+// left is told of what the server has and does not send.
+func (w *getTree) left(m wire.TreeLeft) {
+	path := strings.Join(m.Path.Parts(), "/")
+	shown := w.task.whole.shownPath(path)
+	switch {
+	case !w.task.whole.once(path):
+	case m.Code == wire.CodeUnsupported:
+		w.g.m.skipped(shown, m.Text)
+	default:
+		err := errorOf(wire.Error{Code: m.Code, Class: m.Code.Class(), Text: m.Text})
+		w.g.m.failed(withPath(err, shown).(*Error))
+	}
+}
+
+// whole is told that all entries have been taken.
+func (w *getTree) whole() {
+	if w.task.whole.whole() {
+		w.g.m.walked()
+	}
+}
+
+// before waits for the files that come by themselves.
+func (w *getTree) before() error {
+	w.pool.wait()
+	return w.ctx.Err()
+}
+
+func (g *getter) treeDurability() wire.Durability {
+	switch g.c.Options.Durability {
+	case "full":
+		return wire.DurabilityFull
+	case "none":
+		return wire.DurabilityNone
+	}
+	return wire.DurabilityBatch
+}
