@@ -39,7 +39,7 @@ func TestMistakesAreExit2WithEmptyStdout(t *testing.T) {
 	home := t.TempDir()
 	for _, line := range []string{
 		"frobnicate", "send", "send a", "send a nas: --frob", "send a nas:..", "send --streams 0 a nas:", "send --timeout soon a nas:",
-		"send a:b nas:", "send - a nas:", "send - nas:", "send a nas:/", "send a --compress on nas:", "send a -z nas:", "send a dir/x",
+		"send a:b nas:", "send - a nas:", "send - nas:", "send a nas:/", "send a --compress yes nas:", "send a dir/x",
 		"get nas:a", "get a b:", "get nas:a other:b .", "get nas:a nas:b -", "get nas:d/ -", "get ./a b", "check a", "check - nas:", "check nas:a nas:b",
 		"ls", "ls -- -x:", "stat nas:/", "mv nas:a", "mv nas:a other:b", "hash nas:../x", "enroll", "enroll nas:/root", "enroll nas:path",
 		"invite", "invite --name", "invite --name a/b", "invite --name a --rights fly", "invite --name a --rights all,get", "invite --name a --rights ,",
@@ -69,7 +69,7 @@ func TestMistakesAreExit2WithEmptyStdout(t *testing.T) {
 }
 
 func TestNotBuiltYetSaysSo(t *testing.T) {
-	for _, line := range []string{"jobs ls", "watch d nas:", "key rotate", "ca init", "send -Q a nas:", "send -z a nas:", "sync --snapshot s a nas:b", "get --copy-links nas:a b"} {
+	for _, line := range []string{"jobs ls", "watch d nas:", "key rotate", "ca init", "send -Q a nas:", "sync --snapshot s a nas:b", "get --copy-links nas:a b"} {
 		_, _, stderr := command(t, t.TempDir(), strings.Fields(line)...)
 		if !strings.HasSuffix(stderr, " is not built yet\n") {
 			t.Errorf("xfer %s: %q", line, stderr)

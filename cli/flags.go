@@ -107,7 +107,7 @@ func transferFlags(cmd *cobra.Command) *runFlags {
 	s.VarP(&f.transfers, "transfers", "j", "files at once")
 	s.BoolVarP(&f.recursive, "recursive", "r", true, "accepted: directories are always sent whole; with --files-from those of the list too")
 	s.BoolVarP(&f.preserve, "preserve", "p", true, "accepted: mode and times are always kept")
-	s.Var(&f.compress, "compress", "per chunk; off and auto so far")
+	s.Var(&f.compress, "compress", "piece by piece, with zstd; auto: what is worth it, where the link is slower than the compressor")
 	s.BoolVarP(&f.checksum, "checksum", "c", false, "compare contents, not size and time, to tell what is unchanged")
 	s.BoolVar(&f.noClobber, "no-clobber", false, "never replace a file")
 	s.BoolVarP(&f.dryRun, "dry-run", "n", false, "show what would be done and move nothing")

@@ -24,7 +24,7 @@ new name, or a directory to put things into where it is one, ends in "/" or seve
 	f := transferFlags(cmd)
 	addLaterFlags(cmd.Flags(), append(laterTransferFlags(), laterFlag{"copy-links", "L", false})...)
 	refuseSyncFlags(cmd.Flags())
-	compressShort(cmd)
+	compressShort(cmd, f)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		dst := args[len(args)-1]
 		if dst == "" {

@@ -31,7 +31,7 @@ A local name with a colon is written ./a:b. Run it again after any interruption:
 	f.addCopyLinks(cmd.Flags())
 	addLaterFlags(cmd.Flags(), laterTransferFlags()...)
 	refuseSyncFlags(cmd.Flags())
-	compressShort(cmd)
+	compressShort(cmd, f)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		dst, err := parseAddress(args[len(args)-1])
 		if err != nil {
@@ -70,10 +70,25 @@ A local name with a colon is written ./a:b. Run it again after any interruption:
 	return cmd
 }
 
-// compressShort makes -z what it is in the contract, --compress on, which is not built yet.
-func compressShort(cmd *cobra.Command) {
-	fl := cmd.Flags().VarPF(laterValue{"compress on"}, "compress-on", "z", "not built yet")
-	fl.NoOptDefVal, fl.Hidden = "true", true
+// compressShort makes -z what it is in the contract: --compress on.
+func compressShort(cmd *cobra.Command, f *runFlags) {
+	fl := cmd.Flags().VarPF(compressOn{f}, "compress-on", "z", "compress whatever is worth it: --compress on")
+	fl.NoOptDefVal = "true"
+}
+
+// compressOn is the value of -z.
+type compressOn struct{ f *runFlags }
+
+func (compressOn) String() string { return "" }
+func (compressOn) Type() string   { return "bool" }
+func (v compressOn) Set(s string) error {
+	switch s {
+	case "true":
+		return v.f.compress.Set("on")
+	case "false":
+		return nil
+	}
+	return fmt.Errorf("want nothing behind it")
 }
 
 // checkSources finds missing sources before anything is dialled. That they are missing is a fact; that they are there is not,
@@ -168,9 +183,6 @@ func (a *app) prepareRun(cmd *cobra.Command, f *runFlags, r *run) error {
 	err := a.prepare(cmd, f.connFlags, r.addr.host, func(ctx context.Context, o *output) error {
 		return a.runTransfer(ctx, o, f, r)
 	})
-	if err == nil && f.compress.s == "on" {
-		err = notBuilt("--compress on")
-	}
 	if err == nil {
 		err = cmp.Or(noStdout(f.report, "--report"), noStdout(f.receipt, "--receipt"))
 	}
@@ -211,9 +223,6 @@ func (a *app) runTransfer(ctx context.Context, o *output, f *runFlags, r *run) e
 	t, err := f.settle(configs, &r.addr)
 	if err != nil {
 		return err
-	}
-	if f.compress.s == "on" {
-		return notBuilt("--compress on")
 	}
 	batch := f.settleBatch(&a.env)
 	o.noteUser(r.addr)
@@ -259,6 +268,7 @@ func (a *app) runTransfer(ctx context.Context, o *output, f *runFlags, r *run) e
 	c.Options.Checksum = f.checksum
 	c.Options.NoClobber = f.noClobber
 	c.Options.Resume = f.resume.s
+	c.Options.Compress = f.compress.s
 	c.Options.Durability = f.durability.s
 	c.Options.Verify = f.verify
 	c.Options.DryRun = f.dryRun

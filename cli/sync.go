@@ -34,7 +34,7 @@ Nothing is removed where something looks wrong, and no flag changes that: when S
 	f := transferFlags(cmd)
 	f.addCopyLinks(cmd.Flags())
 	addLaterFlags(cmd.Flags(), laterTransferFlags()...)
-	compressShort(cmd)
+	compressShort(cmd, f)
 	d := &syncFlags{maxDelete: maxDeleteValue{n: 50, percent: true}}
 	s := cmd.Flags()
 	s.BoolVar(&d.delete, "delete", false, "remove what is only at PATH")

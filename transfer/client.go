@@ -94,7 +94,7 @@ func (c *Client) hello(ctx context.Context, conn transport.Conn) (*clientSession
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close(0, "") })
 	defer stop()
-	hello := wire.Hello{Versions: minorVersions, Agent: c.Agent, Caps: ourCaps, TimeNS: time.Now().UnixNano()}
+	hello := wire.Hello{Versions: minorVersions, Agent: c.Agent, Caps: c.caps(), TimeNS: time.Now().UnixNano()}
 	asked := time.Now()
 	r, m, err := ask(st, 0, hello, c.timeout())
 	if err != nil {
@@ -127,6 +127,17 @@ func (c *Client) hello(ctx context.Context, conn transport.Conn) (*clientSession
 	}()
 	cs.goRun(cs.watch)
 	return cs, nil
+}
+
+// caps are the capabilities that we announce.
+func (c *Client) caps() []string {
+	switch c.Options.Compress {
+	case "off":
+		return slices.DeleteFunc(slices.Clone(ourCaps), func(w string) bool { return w == wire.CapZstd })
+	case "on":
+		return append(slices.Clone(ourCaps), wire.CapZstdOn)
+	}
+	return ourCaps
 }
 
 // ask sends the first frame of a stream and reads the answer.

@@ -3,6 +3,8 @@ package transfer
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -195,6 +197,12 @@ func (w *getTree) settled(slot *treeSlot, shown string, e sink.TreeEntry, v sink
 	g := w.g
 	switch {
 	case slot.old:
+	case v.Code == sink.VerdictFailed && g.c.Options.IgnoreExisting && (errors.Is(v.Err, sink.ErrIsDir) || errors.Is(v.Err, sink.ErrNotDir)):
+		if g.c.Options.DryRun { // whatever has the name stays
+			g.m.event(Event{Kind: EventPlan, Action: "skip", Path: shown, Size: e.Size})
+		} else if e.Kind == sink.File {
+			g.m.file(shown, "skipped", e.Size, 0, true)
+		}
 	case v.Code == sink.VerdictFailed:
 		g.m.failed(withPath(notStored(v.Err, shown), shown).(*Error))
 	case g.c.Options.DryRun:
@@ -293,8 +301,23 @@ func (w *getTree) same(no uint64) {
 	delete(w.wanted, no)
 	w.mu.Unlock()
 	if e != nil {
-		w.settled(e.slot, w.task.whole.shownPath(e.slot.path), e.entry, sink.Verdict{Code: sink.VerdictSame})
+		v := sink.Verdict{Code: sink.VerdictSame}
+		if w.g.c.Options.DryRun && !w.g.c.Options.NoClobber && w.metaDiffers(e) {
+			v.Code = sink.VerdictMeta
+		}
+		w.settled(e.slot, w.task.whole.shownPath(e.slot.path), e.entry, v)
 	}
+}
+
+// metaDiffers tells whether a file that has the same content here would get another mode or time.
+func (w *getTree) metaDiffers(e *gottenEntry) bool {
+	p, err := sink.NewPath(append(slices.Clone(w.task.path), strings.Split(e.slot.path, "/")...)...)
+	if err != nil {
+		return false
+	}
+	here, err := w.task.top.view.Existing(p)
+	m := e.entry.Meta
+	return err == nil && (m.HasMode && m.Mode.Perm() != here.Mode.Perm() || m.HasMTime && !m.MTime.Equal(here.MTime))
 }
 
 // gone is told of a file that does not come with the others: it vanished at the server, or grew too large.
@@ -329,9 +352,22 @@ func (w *getTree) whole() {
 	}
 }
 
-// before waits for the files that come by themselves.
+// before waits for the files that come by themselves. In a dry run what was compared and is not the same has no other answer.
 func (w *getTree) before() error {
 	w.pool.wait()
+	if w.g.c.Options.DryRun {
+		w.mu.Lock()
+		left := w.wanted
+		w.wanted = map[uint64]*gottenEntry{}
+		w.mu.Unlock()
+		for _, no := range slices.Sorted(maps.Keys(left)) {
+			e, v := left[no], sink.Verdict{Code: sink.VerdictUpdate}
+			if w.g.c.Options.NoClobber {
+				v = sink.Verdict{Code: sink.VerdictFailed, Err: &fs.PathError{Op: "replace", Path: e.entry.Name, Err: fs.ErrExist}}
+			}
+			w.settled(e.slot, w.task.whole.shownPath(e.slot.path), e.entry, v)
+		}
+	}
 	return w.ctx.Err()
 }
 

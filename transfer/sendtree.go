@@ -37,6 +37,7 @@ type treeTask struct {
 	beyond map[string]bool // what came to its end behind the mark, in earlier sessions
 	seen   map[string]bool // what was found in earlier sessions, and has not come to its end
 	redo   map[string]bool // what came to its end and is sent once more, with all beneath
+	redone map[string]bool // what of that came to its end again
 	order  []*treeSlot     // of this session, from the mark on
 	told   map[string]bool // what was told to be left out
 	late   map[string]any  // the *sendTask or *getTask of each file that is sent by itself
@@ -70,7 +71,7 @@ func (t *treeTask) found(path string) (*treeSlot, bool) {
 	slot := &treeSlot{path: path, counted: t.seen[path]}
 	delete(t.seen, path)
 	slot.old = t.late[path] == nil && (t.marked && !treeAfter(path, t.mark) || t.beyond[path])
-	if slot.old && isBeneath(path, t.redo) {
+	if slot.old && isBeneath(path, t.redo) && !t.redone[path] {
 		slot.old, slot.counted = false, true
 	}
 	t.order = append(t.order, slot)
@@ -105,6 +106,9 @@ func (t *treeTask) ended(slot *treeSlot) {
 	defer t.mu.Unlock()
 	slot.ended = true
 	delete(t.late, slot.path)
+	if isBeneath(slot.path, t.redo) {
+		t.redone[slot.path] = true
+	}
 	for len(t.order) > 0 && t.order[0].ended {
 		if p := t.order[0].path; !t.marked || treeAfter(p, t.mark) {
 			t.mark, t.marked = p, true
@@ -259,7 +263,9 @@ func (s *sender) treeOnce(ctx context.Context, cs *clientSession, task *treeTask
 		},
 		file: func(ctx context.Context, e *treeEntry) error { return s.treeFile(ctx, cs, t, task, e) },
 	}
+	t.hook.same = func(ctx context.Context, e *treeEntry) wire.VerdictCode { return s.sameContent(ctx, cs, task, e) }
 	if s.check != nil {
+		t.hook.same = nil
 		t.hook.extra = func(m wire.TreeExtra) { s.check.extra(s, m) }
 	}
 	if s.extras != nil {
@@ -473,9 +479,15 @@ func (s *sender) treeSettled(task *treeTask, e *treeEntry, code wire.VerdictCode
 	task.mu.Unlock()
 	switch {
 	case old:
-	case err != nil && s.extras.blocked(slot.path, err): // what has the name is to go
+	case s.c.Options.IgnoreExisting && isInTheWay(err): // whatever has the name stays
 		if s.c.Options.DryRun {
-			s.m.event(Event{Kind: EventPlan, Action: "new", Path: shown, Size: size})
+			s.m.event(Event{Kind: EventPlan, Action: "skip", Path: shown, Size: size})
+		} else if e.kind == tree.File {
+			s.m.file(shown, "skipped", size, 0, true)
+		}
+	case s.extras.blocked(&s.c.Options, slot.path, err): // what has the name is to go
+		if s.c.Options.DryRun {
+			s.extras.plans(Event{Kind: EventPlan, Action: "new", Path: shown, Size: size})
 		}
 	case err != nil && s.check != nil && isPeer(err): // something else has the name
 		s.check.differs(s, "differs", shown, size)
@@ -498,6 +510,19 @@ func (s *sender) treeSettled(task *treeTask, e *treeEntry, code wire.VerdictCode
 		s.m.file(shown, "sent", size, size, false)
 	}
 	task.ended(slot)
+}
+
+// sameContent tells whether a file that has the same content there would get another mode or time.
+func (s *sender) sameContent(ctx context.Context, cs *clientSession, task *treeTask, e *treeEntry) wire.VerdictCode {
+	if s.c.Options.NoClobber {
+		return wire.VerdictSame
+	}
+	st, err := cs.stat(ctx, Address{Root: s.root, Path: append(slices.Clone(task.dst), strings.Split(e.at, "/")...)}, false)
+	const perm = 0o777
+	if err == nil && (st.entry.Mode&perm != modeBits(e.info.Mode())&perm || st.entry.MTimeNS != unixNano(e.info.ModTime())) {
+		return wire.VerdictMeta
+	}
+	return wire.VerdictSame // also where it cannot be told
 }
 
 // planAction is the word for a verdict in a plan.

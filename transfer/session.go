@@ -115,6 +115,9 @@ func (s *session) agreed(c string) bool { return slices.Contains(s.caps, c) }
 // agree takes the capabilities of the peer; mode is whether we compress.
 func (s *session) agree(theirs []string, mode string) {
 	s.caps = bothHave(theirs)
+	if s.server && slices.Contains(theirs, wire.CapZstdOn) {
+		mode = "on"
+	}
 	s.link.mode, s.link.agreed = mode, s.agreed(wire.CapZstd)
 }
 

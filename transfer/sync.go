@@ -99,16 +99,21 @@ func (c *Client) syncFile(ctx context.Context, src string, dst Address, o SyncOp
 	return Synced{Result: res}, err
 }
 
-// mayDelete finds out before anything is sent whether we have the right to do all of it.
+// mayDelete finds out before anything is sent whether we have the rights to do all of it.
 func (s *sender) mayDelete() error {
 	if !s.extras.o.Delete {
 		return nil
 	}
 	return s.with(func(cs *clientSession) error {
 		for _, r := range cs.welcome.Roots {
-			if (r.Name == s.root || s.root == "" && r.Default) && !slices.Contains(r.Rights, "delete") {
-				return &Error{Op: "sync", Path: strings.Join(s.dst.Path, "/"), Kind: KindDenied,
-					Err: fmt.Errorf("no right to delete in root %q; nothing was moved", r.Name)}
+			if r.Name != s.root && (s.root != "" || !r.Default) || slices.Contains(r.Rights, "all") {
+				continue
+			}
+			for _, right := range []string{"delete", "list"} {
+				if !slices.Contains(r.Rights, right) {
+					return &Error{Op: "sync", Path: strings.Join(s.dst.Path, "/"), Kind: KindDenied,
+						Err: fmt.Errorf("no right to %s in root %q; nothing was moved", right, r.Name)}
+				}
 			}
 		}
 		return nil
@@ -168,6 +173,14 @@ func (x *extras) guard(s *sender) error {
 // deleteExtras removes what only the target has, the deepest first.
 func (s *sender) deleteExtras(ctx context.Context, cs *clientSession, task *treeTask, t *treeSend) error {
 	x := s.extras
+	if len(x.list)+len(x.inWay) == 0 {
+		return nil
+	}
+	if s.m.errors() > 0 { // nor can it be told what the rules of the source leave out
+		x.refused = x.guard(s)
+		s.stillInWay(task, true)
+		return nil
+	}
 	if err := s.addInWay(ctx, cs, task); err != nil {
 		return err
 	}
@@ -184,6 +197,10 @@ func (s *sender) deleteExtras(ctx context.Context, cs *clientSession, task *tree
 		s.stillInWay(task, true)
 		return nil
 	}
+	if s.c.Options.DryRun {
+		s.tellPlan(task)
+		return nil
+	}
 	for end := len(x.list); end > 0 && x.refused == nil; {
 		begin := x.batch(end)
 		if err := s.deleteBatch(ctx, task, t, x.list[begin:end]); err != nil {
@@ -192,6 +209,19 @@ func (s *sender) deleteExtras(ctx context.Context, cs *clientSession, task *tree
 		end = begin
 	}
 	return nil
+}
+
+// tellPlan tells what would be deleted, and what would then take the place of that.
+func (s *sender) tellPlan(task *treeTask) {
+	x := s.extras
+	for _, e := range slices.Backward(x.list) {
+		s.m.event(Event{Kind: EventPlan, Action: "delete", Path: task.shownPath(e.path), Size: e.size})
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, e := range x.plan {
+		s.m.event(e)
+	}
 }
 
 // Bounds of one TREE_DELETE.
@@ -216,12 +246,6 @@ func (x *extras) batch(end int) int {
 // deleteBatch removes the entries of list, the last one first.
 func (s *sender) deleteBatch(ctx context.Context, task *treeTask, t *treeSend, list []extraEntry) error {
 	x := s.extras
-	if s.c.Options.DryRun {
-		for _, e := range slices.Backward(list) {
-			s.m.event(Event{Kind: EventPlan, Action: "delete", Path: task.shownPath(e.path), Size: e.size})
-		}
-		return nil
-	}
 	var paths []wire.Path
 	for _, e := range slices.Backward(list) {
 		p, err := wire.NewPath(strings.Split(e.path, "/")...)

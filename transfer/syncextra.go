@@ -35,6 +35,7 @@ type extras struct {
 	mu     sync.Mutex
 	inWay  []inTheWay // in the order of the walk
 	second bool       // what was in the way has been removed
+	plan   []Event    // of entries with something in their way
 }
 
 // maxExtras is how many entries are deleted in one run: a list of them is held.
@@ -56,7 +57,7 @@ type extraEntry struct {
 
 // begin forgets what an earlier session told.
 func (x *extras) begin() {
-	x.list, x.total, x.entries, x.mounts, x.devices, x.refused, x.over, x.inWay = nil, 0, 0, nil, nil, nil, 0, nil
+	x.list, x.total, x.entries, x.mounts, x.devices, x.refused, x.over, x.inWay, x.plan = nil, 0, 0, nil, nil, nil, 0, nil, nil
 	x.stays = map[string]bool{}
 	if len(x.o.Backup) > 0 {
 		x.stays[strings.Join(x.o.Backup, "/")] = true
@@ -89,10 +90,15 @@ func (x *extras) told(m wire.TreeExtra) {
 	}
 }
 
-// blocked notes that something has the name of an entry which could be stored if that were not there.
-func (x *extras) blocked(path string, err error) bool {
+// isInTheWay tells whether an entry failed since its name is that of a directory and it is none, or the other way round.
+func isInTheWay(err error) bool {
 	var pe *PeerError
-	if x == nil || !x.o.Delete || path == "" || !errors.As(err, &pe) || pe.Code != wire.CodeIsDir && pe.Code != wire.CodeNotDir {
+	return errors.As(err, &pe) && (pe.Code == wire.CodeIsDir || pe.Code == wire.CodeNotDir)
+}
+
+// blocked notes that something has the name of an entry which could be stored if that were not there.
+func (x *extras) blocked(o *Options, path string, err error) bool {
+	if x == nil || !x.o.Delete || path == "" || !isInTheWay(err) || o.Existing || o.NoClobber {
 		return false
 	}
 	x.mu.Lock()
@@ -106,6 +112,13 @@ func (x *extras) blocked(path string, err error) bool {
 	return true
 }
 
+// plans keeps what is to be told in a dry run of an entry with something in its way, if that may go.
+func (x *extras) plans(e Event) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.plan = append(x.plan, e)
+}
+
 // onceMore tells whether something was in the way and is gone, so that its place can be taken.
 func (x *extras) onceMore(task *treeTask) bool {
 	x.mu.Lock()
@@ -116,7 +129,7 @@ func (x *extras) onceMore(task *treeTask) bool {
 	x.second = true
 	task.mu.Lock()
 	defer task.mu.Unlock()
-	task.redo = map[string]bool{}
+	task.redo, task.redone = map[string]bool{}, map[string]bool{}
 	for _, w := range x.inWay {
 		task.redo[w.path] = true
 	}

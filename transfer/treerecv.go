@@ -168,6 +168,8 @@ func (t *treeRecv) work(o wire.TreeOpen) (int64, error) {
 		ID: [16]byte(o.Tree), Durability: durabilityOf(o.Durability), Published: t.onPublished, Busy: t.stillBusy,
 		NoClobber: o.Flags&wire.TreeNoClobber != 0, IgnoreExisting: o.Flags&wire.TreeIgnoreExisting != 0,
 		Existing: o.Flags&wire.TreeExisting != 0, Update: o.Flags&wire.TreeUpdate != 0, DryRun: o.Flags&wire.TreeDryRun != 0,
+		// What a link leads to may itself be in the tree: then what is there by one name would be removed by the other.
+		NoFollow: o.Flags&wire.TreeMayDelete != 0,
 	}
 	if o.Compare == wire.TreeByContent {
 		spec.Compare = sink.ByContent

@@ -79,7 +79,9 @@ type treeHooks struct {
 	sent    func(bytes int64)            // content written
 	acked   func(bytes int64)            // content the receiver has taken
 	// file sends a file that is too large for a pack. It returns when that is published.
-	file  func(ctx context.Context, e *treeEntry) error
+	file func(ctx context.Context, e *treeEntry) error
+	// same tells in a dry run what would become of a file that was compared and has the same content. It may be nil.
+	same  func(ctx context.Context, e *treeEntry) wire.VerdictCode
 	extra func(m wire.TreeExtra) // nil where TREE_OPEN did not ask
 	// before is called when all has been sent; the tree is committed when it returns. It may be nil.
 	before func(ctx context.Context) error
@@ -95,6 +97,7 @@ type treeSend struct {
 	dry   bool // verdicts are all there is
 	each  bool // every file goes through hook.file, those too that the receiver has
 	files int  // that go through it at a time
+	keep  bool // nothing is replaced
 
 	opened  chan wire.TreeOpened
 	receipt chan wire.TreeReceipt
@@ -148,7 +151,7 @@ func (s *session) newTreeSend(id uint32, hook treeHooks) *treeSend {
 func (t *treeSend) run(ctx context.Context, open wire.TreeOpen, entries iter.Seq2[*treeEntry, error]) (wire.TreeReceipt, error) {
 	s := t.s
 	ctx, cancel := context.WithCancelCause(ctx)
-	t.ctx, t.dry = ctx, open.Flags&wire.TreeDryRun != 0
+	t.ctx, t.dry, t.keep = ctx, open.Flags&wire.TreeDryRun != 0, open.Flags&wire.TreeNoClobber != 0
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -631,13 +634,21 @@ func (t *treeSend) hashSome() {
 			delete(t.wanted, c.e.no)
 			t.mu.Unlock()
 			t.s.send(t.id, wire.TreeSkip{Same: []uint64{c.e.no}})
-			t.settle(c.e, wire.VerdictSame, nil)
+			code := wire.VerdictSame
+			if t.dry && t.hook.same != nil {
+				code = t.hook.same(t.ctx, c.e)
+			}
+			t.settle(c.e, code, nil)
 			t.mu.Lock()
 			t.changed.Broadcast()
 		case t.dry:
 			delete(t.wanted, c.e.no)
 			t.mu.Unlock()
-			t.settle(c.e, wire.VerdictUpdate, nil)
+			if t.keep {
+				t.settle(c.e, wire.VerdictFailed, errorOf(wire.Error{Code: wire.CodeExists, Class: wire.CodeExists.Class(), Text: "it exists and may not be replaced"}))
+			} else {
+				t.settle(c.e, wire.VerdictUpdate, nil)
+			}
 			t.mu.Lock()
 			t.changed.Broadcast()
 		case c.e.info.Size() <= t.packLimit():

@@ -30,6 +30,9 @@ type TreeSpec struct {
 	NoClobber bool
 	// As rsync has them: what is there is skipped; what is not there is; so is a file that is newer here.
 	IgnoreExisting, Existing, Update bool
+	// NoFollow: a symbolic link where a directory is to be is in the way (ErrNotDir), wherever it leads. Else one to a directory within
+	// the root serves as that.
+	NoFollow bool
 	// DryRun: the verdicts are what they would be, and nothing is done.
 	DryRun bool
 	// Backup is the directory where what is replaced goes, under the name that it has beneath Path; the root: it does not.

@@ -65,7 +65,7 @@ func (t *Tree) linkThere(l *level, e *TreeEntry, fi fs.FileInfo) Verdict {
 	case t.noReplace: // guard of I11
 		return t.failed(existError(e.Name))
 	case t.spec.DryRun:
-		return Verdict{Code: VerdictMade}
+		return Verdict{Code: VerdictUpdate}
 	}
 	if err := t.ready(l); err != nil {
 		return t.failed(err)

@@ -79,7 +79,7 @@ func (t *Tree) existing(d *treeDir, fi fs.FileInfo) Verdict {
 	switch {
 	case fi.IsDir():
 		return t.found(d, fi)
-	case fi.Mode()&fs.ModeSymlink == 0:
+	case fi.Mode()&fs.ModeSymlink == 0 || t.spec.NoFollow:
 		return t.fail(d, pathError("mkdir", d.name, ErrNotDir))
 	}
 	// As above the name of a single file: a link to a directory within the root serves as one.
