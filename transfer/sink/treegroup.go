@@ -146,6 +146,16 @@ func (c *committer) run() {
 	}
 }
 
+// hurry has the group that is filling published before its time.
+func (c *committer) hurry() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.cur != nil && !c.cur.due {
+		c.cur.due = true
+		c.cond.Broadcast()
+	}
+}
+
 // flush has everything published that has arrived.
 func (c *committer) flush(ctx context.Context) error {
 	c.mu.Lock()

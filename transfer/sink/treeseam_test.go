@@ -15,6 +15,7 @@ type seam struct {
 	prefix string
 	hook   func(op, name, to string) error // of the outermost; to of a rename and a link
 	device func(name string) uint64        // what is added to the device of a name
+	hidden bool                            // that shows only when something is renamed
 	round  time.Duration                   // the unit of times
 	top    *seam
 }
@@ -78,7 +79,7 @@ func (s *seam) SyncFS() error {
 }
 
 func (s *seam) info(name string, fi fs.FileInfo, err error) (fs.FileInfo, error) {
-	if err == nil && s.outer().device != nil {
+	if err == nil && s.outer().device != nil && !s.outer().hidden {
 		id, _ := durable.IDOf(fi)
 		id.Dev += s.outer().device(s.path(name))
 		fi = otherDevice{fi, id}

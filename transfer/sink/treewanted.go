@@ -39,7 +39,7 @@ func (t *Tree) Room() int {
 // room is called with mu.
 func (t *Tree) room() int { return t.max.wanted - len(t.wanted) - t.live }
 
-// Wait returns when there is room. The errors are that of ctx, and what has ended the tree.
+// Wait returns when there is room; what has arrived is published for that before its time. The errors are that of ctx, and what has ended the tree.
 func (t *Tree) Wait(ctx context.Context) error {
 	for {
 		t.mu.Lock()
@@ -50,6 +50,7 @@ func (t *Tree) Wait(ctx context.Context) error {
 		}
 		t.waits = true
 		t.mu.Unlock()
+		t.group.hurry()
 		select {
 		case <-free:
 		case <-ctx.Done():
