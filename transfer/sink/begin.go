@@ -21,6 +21,7 @@ const (
 	minChunkLog2     = 18
 	maxChunkLog2     = 24
 	maxChunks        = 1 << 24 // of a file
+	maxSparse        = 1 << 44 // bytes of a sparse file: its holes take no space here, and time
 	maxUnknownChunks = 1 << 20 // of a file whose size is not known before its end
 	maxCVsInMemory   = 1 << 18 // beyond, CVs are read from the journal
 	maxParts         = 1024    // kept of one stage
@@ -38,6 +39,8 @@ func (sp *Spec) check(owner string) error {
 		return fmt.Errorf("begin: %w: size %d", ErrRange, sp.Size)
 	case sp.Size > maxChunks<<sp.ChunkLog2:
 		return fmt.Errorf("begin: %w: %d bytes in chunks of 2^%d", ErrTooBig, sp.Size, sp.ChunkLog2)
+	case sp.Sparse && sp.Size > maxSparse:
+		return fmt.Errorf("begin: %w: a sparse file of %d bytes", ErrTooBig, sp.Size)
 	case len(sp.Fingerprint) > maxFPLen:
 		return fmt.Errorf("begin: %w: fingerprint of %d bytes", ErrTooBig, len(sp.Fingerprint))
 	case len(owner) > maxOwnerLen:
@@ -355,8 +358,12 @@ func (s *Stage) create() error {
 	return nil
 }
 
-// allocate reserves the space of a file of several chunks. One chunk is written in a moment.
+// allocate reserves the space of a file of several chunks. One chunk is written in a moment. A sparse file is as long as it
+// will be at once, one hole.
 func (s *Stage) allocate() error {
+	if s.sparse {
+		return s.stretch()
+	}
 	if s.spec.Size <= s.chunkSize {
 		return nil
 	}
@@ -373,6 +380,7 @@ func (s *Stage) header() header {
 		size:        s.spec.Size,
 		chunkLog2:   s.spec.ChunkLog2,
 		fingerprint: s.spec.Fingerprint,
+		sparse:      s.sparse,
 	}
 }
 

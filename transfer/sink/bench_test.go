@@ -7,20 +7,24 @@ import (
 	"testing"
 )
 
-// BenchmarkReceive writes one file of 64 chunks of 1 MiB, with a checkpoint at its end.
+// BenchmarkReceive writes one file of 64 chunks of 1 MiB, with a checkpoint at its end; as a sparse file, too.
 func BenchmarkReceive(b *testing.B) {
-	d := openDir(b, b.TempDir(), Options{})
-	const log2 = 20
-	data := content(1, 64<<log2)
-	sp := specOf(b, data, "file")
-	sp.ChunkLog2 = log2
-	b.SetBytes(int64(len(data)))
-	b.ReportAllocs()
-	for b.Loop() {
-		s, _ := mustBegin(b, d.View("alice", All), sp)
-		if _, err := sendRest(s, data); err != nil {
-			b.Fatal(err)
-		}
+	for _, sparse := range []bool{false, true} {
+		b.Run(fmt.Sprint("sparse ", sparse), func(b *testing.B) {
+			d := openDir(b, b.TempDir(), Options{})
+			const log2 = 20
+			data := content(1, 64<<log2)
+			sp := specOf(b, data, "file")
+			sp.ChunkLog2, sp.Sparse = log2, sparse
+			b.SetBytes(int64(len(data)))
+			b.ReportAllocs()
+			for b.Loop() {
+				s, _ := mustBegin(b, d.View("alice", All), sp)
+				if _, err := sendRest(s, data); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

@@ -18,6 +18,9 @@ func (s *Stage) failed(err error) error {
 	var rs []record
 	for _, set := range []*bitset{&s.syncing, &s.pending} {
 		for c := set.next(0); c >= 0; c = set.next(c + 1) {
+			if s.zeros.has(c) { // a hole is looked at again in any case, and there may be millions
+				continue
+			}
 			rs = append(rs, record{kind: recDrop, index: uint64(c)})
 		}
 	}
@@ -94,9 +97,7 @@ func (s *Stage) checkpoint(parking bool) ([]Range, error) {
 
 	s.mu.Lock()
 	s.notePartRecords(parts)
-	for c := s.syncing.next(0); c >= 0; c = s.syncing.next(c + 1) {
-		s.durable.add(c)
-	}
+	s.syncing.moveRange(&s.durable, 0, s.syncing.max()+1)
 	s.syncing = bitset{}
 	s.dirty -= dirty
 	s.since = began

@@ -18,12 +18,14 @@ type ChunkWriter struct {
 	start int64 // of the chunk in the file
 	limit int64 // bytes the chunk may have
 	dup   bool  // the chunk was held when it was claimed: nothing is written
+	skip  bool  // the chunk's place reads as zeros: none are written
 
 	stored atomic.Int64 // bytes from the chunk's beginning that are in the file
 
 	mu   sync.Mutex // held during each call, so that who takes over waits for a write in progress
 	gone error      // why it has ended
 	n    int64      // bytes hashed
+	some bool       // not all of them are zeros
 	h    *crypto.ChunkHasher
 }
 
@@ -37,7 +39,11 @@ func (s *Stage) Claim(chunk, offset int64) (*ChunkWriter, error) {
 		return nil, err
 	}
 	defer w.mu.Unlock()
-	if err := w.readPrefix(offset); err != nil {
+	err = w.readPrefix(offset)
+	if err == nil && s.sparse && !w.dup {
+		err = w.clear()
+	}
+	if err != nil {
 		w.leave(err)
 		return nil, err
 	}
@@ -94,6 +100,7 @@ func (w *ChunkWriter) readPrefix(n int64) error {
 		if _, err := w.h.Write(buf[:k]); err != nil {
 			return err
 		}
+		w.some = w.some || w.s.sparse && !allZero(buf[:k])
 		w.n += int64(k)
 	}
 	w.stored.Store(n)
@@ -123,16 +130,28 @@ func (w *ChunkWriter) write(p []byte) error {
 		return err
 	}
 	if !w.dup { // guard of I6: a held chunk is not written
-		w.s.watch.begin(w.s.data)
-		err := writeAt(w.s.data, p, w.start+w.n)
-		w.s.watch.end()
-		if err != nil {
+		if err := w.store(p); err != nil {
 			return fmt.Errorf("write chunk %d: %w", w.chunk, err)
 		}
 	}
 	w.n += int64(len(p))
 	w.stored.Store(w.n)
 	return nil
+}
+
+// store writes p at its place. w.mu is held.
+func (w *ChunkWriter) store(p []byte) error {
+	s := w.s
+	if s.sparse && !w.some && !allZero(p) {
+		w.some = true
+		s.touch(w.chunk)
+	}
+	s.watch.begin(s.data)
+	defer s.watch.end()
+	if w.skip {
+		return writeSparse(s.data, p, w.start+w.n)
+	}
+	return writeAt(s.data, p, w.start+w.n)
 }
 
 // Finish ends the chunk: with the right number of bytes and cv their chaining value (of a file of one chunk: the
@@ -161,9 +180,11 @@ func (w *ChunkWriter) Finish(cv crypto.CV) (dup bool, err error) {
 	err = s.usable() // guard of I5
 	if err == nil && w.dup {
 		var was crypto.CV
-		if was, err = s.cvs.get(w.chunk, s.journal); err == nil && was != cv { // guard of I6
+		if was, err = s.cv(w.chunk); err == nil && was != cv { // guard of I6
 			err = fmt.Errorf("chunk %d: %w", w.chunk, ErrSourceChanged)
 		}
+	} else if err == nil && s.sparse && !w.some {
+		err = s.holdZeros(w.chunk, 1)
 	} else if err == nil {
 		err = s.hold(w.chunk, w.n, cv)
 	}

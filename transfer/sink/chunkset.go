@@ -35,6 +35,56 @@ func (s *bitset) remove(i int64) {
 	}
 }
 
+// mask is the part of word w that lies in the count numbers from first on.
+func mask(w, first, count int64) uint64 {
+	m := ^uint64(0)
+	if lo := first - w<<6; lo > 0 {
+		m &= ^uint64(0) << lo
+	}
+	if hi := first + count - w<<6; hi < 64 {
+		m &= 1<<hi - 1
+	}
+	return m
+}
+
+// addRange adds count numbers from first on, and returns how many of them are new.
+func (s *bitset) addRange(first, count int64) (added int64) {
+	if count <= 0 {
+		return 0
+	}
+	last := (first + count - 1) >> 6
+	if n := int(last) + 1 - len(s.words); n > 0 {
+		s.words = append(s.words, make([]uint64, n)...)
+	}
+	for w := first >> 6; w <= last; w++ {
+		m := mask(w, first, count)
+		added += int64(bits.OnesCount64(m &^ s.words[w]))
+		s.words[w] |= m
+	}
+	s.n += added
+	return added
+}
+
+// moveRange takes the members among the count numbers from first on out, and adds them to dst; nil: to none.
+func (s *bitset) moveRange(dst *bitset, first, count int64) {
+	if count <= 0 {
+		return
+	}
+	last := min((first+count-1)>>6, int64(len(s.words))-1)
+	if n := int(last) + 1; dst != nil && n > len(dst.words) {
+		dst.words = append(dst.words, make([]uint64, n-len(dst.words))...)
+	}
+	for w := first >> 6; w <= last; w++ {
+		m := mask(w, first, count) & s.words[w]
+		s.words[w] &^= m
+		s.n -= int64(bits.OnesCount64(m))
+		if dst != nil {
+			dst.n += int64(bits.OnesCount64(m &^ dst.words[w]))
+			dst.words[w] |= m
+		}
+	}
+}
+
 // next returns the first member at or after i, -1 where there is none.
 func (s *bitset) next(i int64) int64 {
 	for w := i >> 6; w < int64(len(s.words)); w++ {

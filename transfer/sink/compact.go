@@ -55,6 +55,14 @@ func (s *Stage) compact() (err error) {
 	recs := make(map[int64]int64)
 	write := func(set *bitset) error {
 		for c := set.next(0); c >= 0; c = set.next(c + 1) {
+			if s.zeros.has(c) {
+				n := min(set.end(c), s.zeros.end(c)) - c
+				if err := j.append(record{kind: recZero, index: uint64(c), body: bodyOf(uint64(n))}); err != nil {
+					return err
+				}
+				c += n - 1
+				continue
+			}
 			cv, err := s.cvs.get(c, s.journal)
 			if err != nil {
 				return err

@@ -3,11 +3,8 @@ package sink
 import (
 	"context"
 	"fmt"
-	"io"
 	"io/fs"
-	"time"
 
-	"xfer/crypto"
 	"xfer/transfer/durable"
 )
 
@@ -59,36 +56,6 @@ func (d *Dir) openSame(p Path, size int64) (spot, durable.File, error) {
 	}
 	f, err := durable.OpenRegular(d.fs, at.name)
 	return at, f, err
-}
-
-// hashFile hashes f from its beginning.
-func hashFile(ctx context.Context, f io.ReaderAt, busy func()) (crypto.Digest, int64, error) {
-	return hashSized(ctx, f, readSize, busy)
-}
-
-// hashSized is hashFile for a file of about size bytes.
-func hashSized(ctx context.Context, f io.ReaderAt, size int64, busy func()) (crypto.Digest, int64, error) {
-	h := crypto.NewHasher()
-	buf := make([]byte, min(size+1, readSize))
-	last := time.Now()
-	for off := int64(0); ; {
-		if err := ctx.Err(); err != nil {
-			return crypto.Digest{}, 0, context.Cause(ctx)
-		}
-		n, err := f.ReadAt(buf, off)
-		h.Write(buf[:n])
-		off += int64(n)
-		if err == io.EOF {
-			return h.Sum(), off, nil
-		}
-		if err != nil {
-			return crypto.Digest{}, 0, err
-		}
-		if busy != nil && time.Since(last) >= time.Second {
-			busy()
-			last = time.Now()
-		}
-	}
 }
 
 // Confirm makes a receipt for a file that is there already with the content of c: nothing was sent, or need be. It needs

@@ -29,9 +29,13 @@ type story struct {
 
 var errKilled = errors.New("killed")
 
-func newStory(t testing.TB, old []byte, how IfExists) *story {
+func newStory(t testing.TB, old []byte, how IfExists, sparse bool) *story {
 	b := content(7, chunk18+1000)
+	if sparse {
+		b = withHoles(4*chunk18+1000, island{10_000, content(7, 50_000)}, island{4 * chunk18, content(8, 1000)})
+	}
 	sp := specOf(t, b, "dir", "sub", "file")
+	sp.Sparse = sparse
 	sp.IfExists = how
 	return &story{old: old, new: b, spec: sp, rights: All, commit: commitOf(b)}
 }
@@ -75,12 +79,16 @@ func (st *story) try(d *Dir) error {
 			held[r.Start+i] = true
 		}
 	}
-	for i := range int64(2) {
+	for i := range chunksOf(int64(len(st.new)), chunk18) {
 		if held[i] {
 			continue
 		}
-		if err := st.put(v, s, i); err != nil {
+		n, err := st.put(v, s, i)
+		if err != nil {
 			return err
+		}
+		for k := range n {
+			held[i+k] = true
 		}
 		if i == 0 {
 			if err := st.interrupt(s); err != nil {
@@ -102,21 +110,27 @@ func (st *story) try(d *Dir) error {
 	return err
 }
 
-// put gets chunk i into the stage.
-func (st *story) put(v *View, s *Stage, i int64) error {
+// put gets chunk i into the stage, of a sparse file all that are zeros from there on; and returns how many.
+func (st *story) put(v *View, s *Stage, i int64) (n int64, err error) {
+	zero := func(c int64) bool { return allZero(st.new[c*chunk18 : min((c+1)*chunk18, int64(len(st.new)))]) }
+	if st.spec.Sparse && zero(i) { // the last chunk is not
+		for n = 1; zero(i + n); n++ {
+		}
+		return n, s.Zero(context.Background(), i, n)
+	}
 	if !st.take {
-		return put(s, st.new, i)
+		return 1, put(s, st.new, i)
 	}
 	o, err := v.OldVersion(context.Background(), st.spec.Path)
 	if err != nil {
-		return err
+		return 1, err
 	}
 	defer o.Close()
 	cv, _ := chunkCV(st.new, i, st.spec.ChunkLog2, false)
 	if err := s.Take(i, o, cv); !errors.Is(err, ErrChunkBad) {
-		return err
+		return 1, err
 	}
-	return put(s, st.new, i)
+	return 1, put(s, st.new, i)
 }
 
 // interrupt writes a piece of the last chunk and loses the stream.
@@ -126,6 +140,9 @@ func (st *story) interrupt(s *Stage) error {
 		return err
 	}
 	defer w.Park()
+	if st.spec.Sparse {
+		return w.Write(content(9, 5000)) // nonsense, beneath what will be zeros
+	}
 	return w.Write(st.new[chunk18 : chunk18+10])
 }
 
@@ -192,7 +209,23 @@ func (st *story) check(t *testing.T, f *crashfs.FS) {
 			}
 		}
 	}
-	if _, err := sendAll(s, st.new, st.commit); err != nil {
+	for c := range s.chunks {
+		s.mu.Lock()
+		held := s.held.has(c)
+		s.mu.Unlock()
+		if held {
+			continue
+		}
+		if st.spec.Sparse && c > 0 && c < s.chunks-1 {
+			err = s.Zero(context.Background(), c, 1)
+		} else {
+			err = put(s, st.new, c)
+		}
+		if err != nil {
+			t.Fatal("after the crash:", err)
+		}
+	}
+	if _, err := s.Publish(context.Background(), st.commit); err != nil {
 		t.Fatal("finish after the crash:", err)
 	}
 	if got, err := readAll(f, "dir/sub/file"); err != nil || !bytes.Equal(got, st.new) {
@@ -259,13 +292,15 @@ var stories = []struct {
 	name string
 	old  []byte
 	how  IfExists
-	take bool
+
+	take, sparse bool
 }{
-	{"new", nil, Replace, false},
-	{"replace", content(3, 5000), Replace, false},
-	{"new, no clobber", nil, Fail, false},
-	{"version", content(3, 5000), Version, false},
-	{"a part of the old", append(content(7, chunk18+1000)[:chunk18], content(3, 5000)...), Replace, true},
+	{"new", nil, Replace, false, false},
+	{"replace", content(3, 5000), Replace, false, false},
+	{"new, no clobber", nil, Fail, false, false},
+	{"version", content(3, 5000), Version, false, false},
+	{"a part of the old", append(content(7, chunk18+1000)[:chunk18], content(3, 5000)...), Replace, true, false},
+	{"holes", nil, Replace, false, true},
 }
 
 // each runs a story with a fault at the k-th operation, for k = 1 and so on until nothing is hit any more. With reads
@@ -274,7 +309,7 @@ func each(t *testing.T, seeds uint64, reads bool, fault func(f *crashfs.FS, k in
 	for _, c := range stories {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			first := newStory(t, c.old, c.how)
+			first := newStory(t, c.old, c.how, c.sparse)
 			first.take = c.take
 			for seed := range seeds {
 				for k := 1; ; k++ {

@@ -285,7 +285,7 @@ func TestLaterVersionIsLeftAlone(t *testing.T) {
 	dir := filepath.Join(root, s.dir)
 	j, err := os.ReadFile(dir + "/journal")
 	must(t, err)
-	j[7] = '2'
+	j[7] = '3'
 	must(t, os.WriteFile(dir+"/journal", j, 0o600))
 	if n, err := d.CleanUp(context.Background()); n != 0 || err != nil {
 		t.Error("clean-up:", n, err)

@@ -14,6 +14,7 @@ import (
 // The journal of a stage: FORMAT.md, "Journal".
 const (
 	journalMagic = "XFERJNL1"
+	sparseMagic  = "XFERJNL2"            // of a sparse file: there may be ZERO records
 	magicFamily  = len(journalMagic) - 1 // what all versions begin with
 	recordLen    = 48
 	maxHeaderLen = 16 << 10 // of the body
@@ -29,6 +30,7 @@ const (
 	recMark  recordType = 2 // index: the number of records before it that are durable, and their bytes
 	recPart  recordType = 3 // index: chunk; body: u64 bytes of its prefix that are there, 0 = none
 	recEpoch recordType = 4 // index: attempt; body: time ns, random(16) of the process
+	recZero  recordType = 5 // index: the first of so many chunks of zeros; body: u64 their number
 	recSeal  recordType = 6 // body: root
 	recDrop  recordType = 7 // index: chunk that is missing again
 	recLast  recordType = 8 // index: the last chunk of a file of unknown size; body: u64 its bytes
@@ -80,13 +82,18 @@ type header struct {
 	size        int64 // -1 unknown
 	chunkLog2   uint8
 	fingerprint []byte
+	sparse      bool
 }
 
 const algBLAKE3 = 1
 
 // appendHeader writes h, which has been checked against the limits.
 func appendHeader(b []byte, h header) []byte {
-	b = append(b, journalMagic...)
+	if h.sparse {
+		b = append(b, sparseMagic...)
+	} else {
+		b = append(b, journalMagic...)
+	}
 	at := len(b)
 	b = append(b, 0, 0, 0, 0)
 	b = append(b, algBLAKE3, h.chunkLog2)
@@ -117,9 +124,9 @@ func parseHeader(b []byte) (h header, n int, err error) {
 	switch {
 	case len(b) < fixed || string(b[:magicFamily]) != journalMagic[:magicFamily]:
 		return header{}, 0, errJournal
-	case b[magicFamily] > journalMagic[magicFamily]:
+	case b[magicFamily] > sparseMagic[magicFamily]:
 		return header{}, 0, errLater
-	case b[magicFamily] != journalMagic[magicFamily]:
+	case b[magicFamily] < journalMagic[magicFamily]:
 		return header{}, 0, errJournal
 	}
 	size := binary.BigEndian.Uint32(b[len(journalMagic):])
@@ -131,6 +138,10 @@ func parseHeader(b []byte) (h header, n int, err error) {
 		return header{}, 0, errJournal
 	}
 	h, err = parseHeaderBody(b[fixed:n])
+	h.sparse = b[magicFamily] == sparseMagic[magicFamily]
+	if h.sparse && h.size < 0 {
+		err = errJournal
+	}
 	return h, n + 4, err
 }
 
@@ -167,7 +178,7 @@ func parseHeaderBody(b []byte) (h header, err error) {
 
 // equal tells whether h and o are of the same file; the transfer id may differ.
 func (h header) equal(o header) bool {
-	if h.owner != o.owner || h.size != o.size || h.chunkLog2 != o.chunkLog2 ||
+	if h.sparse != o.sparse || h.owner != o.owner || h.size != o.size || h.chunkLog2 != o.chunkLog2 ||
 		!bytes.Equal(h.fingerprint, o.fingerprint) || len(h.path) != len(o.path) {
 		return false
 	}
@@ -219,6 +230,7 @@ type journal struct {
 	f       durable.File
 	start   int64 // of the first record
 	records int64
+	zeros   int64 // chunks that all ZERO records together speak of
 	buf     []byte
 }
 
@@ -228,6 +240,10 @@ func (j *journal) append(rs ...record) error {
 	j.buf = j.buf[:0]
 	for _, r := range rs {
 		j.buf = appendRecord(j.buf, r)
+		if r.kind == recZero {
+			n, _ := r.number()
+			j.zeros += int64(n)
+		}
 	}
 	if err := writeAt(j.f, j.buf, j.start+j.records*recordLen); err != nil {
 		return fmt.Errorf("append to journal: %w", err)

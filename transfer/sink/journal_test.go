@@ -33,28 +33,63 @@ func memory(t testing.TB, b []byte) durable.File {
 
 // loaded is what a journal says, before the data is looked at.
 func loaded(t testing.TB, b []byte) string {
+	text, _ := loadedStage(t, b)
+	return text
+}
+
+// loadedStage is loaded, with the stage that was read; nil where none was.
+func loadedStage(t testing.TB, b []byte) (string, *Stage) {
 	f := memory(t, b)
 	defer f.Close()
 	h, n, err := readHeader(f)
 	if err != nil {
-		return "error: " + err.Error()
+		return "error: " + err.Error(), nil
 	}
 	if h.chunkLog2 < minChunkLog2 || h.chunkLog2 > maxChunkLog2 || h.size > maxChunks<<h.chunkLog2 {
-		return "error: limits" // never equal to a checked Spec
+		return "error: limits", nil // never equal to a checked Spec
 	}
 	d, err := Open(crashfs.New(1), Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newStage(d, d.View(h.owner, All), Spec{Path: Path{parts: h.path}, Size: h.size, ChunkLog2: h.chunkLog2, Fingerprint: h.fingerprint}, stageID{}, "x")
+	spec := Spec{Path: Path{parts: h.path}, Size: h.size, ChunkLog2: h.chunkLog2, Fingerprint: h.fingerprint, Sparse: h.sparse}
+	s := newStage(d, d.View(h.owner, All), spec, stageID{}, "x")
 	s.journal = &journal{f: f, start: int64(n)}
 	l := loader{s: s}
 	if err := l.scan(); err != nil {
-		return "error: " + err.Error()
+		return "error: " + err.Error(), nil
 	}
 	have, parts := s.Have()
-	return fmt.Sprintf("owner %q path %q size %d chunks of 2^%d fingerprint %x\nepoch %d records %d\nhave %v bytes %d durable %v\nparts %v\nlast %d of %d",
+	text := fmt.Sprintf("owner %q path %q size %d chunks of 2^%d fingerprint %x\nepoch %d records %d\nhave %v bytes %d durable %v\nparts %v\nlast %d of %d",
 		h.owner, h.path, h.size, h.chunkLog2, h.fingerprint, l.epoch, s.journal.records, have, s.bytes, s.durable.ranges(), parts, s.last, s.lastLen)
+	if h.sparse {
+		text += fmt.Sprintf("\nzeros %v", s.zeros.ranges())
+	}
+	return text, s
+}
+
+// checkSets looks whether what a journal says of chunks fits together.
+func checkSets(t testing.TB, s *Stage) {
+	var bytes int64
+	for c := s.held.next(0); c >= 0; c = s.held.next(c + 1) {
+		bytes += s.chunkLimit(c)
+		if s.pending.has(c) == s.durable.has(c) {
+			t.Fatalf("chunk %d: pending %v, durable %v", c, s.pending.has(c), s.durable.has(c))
+		}
+	}
+	for c := s.zeros.next(0); c >= 0; c = s.zeros.next(c + 1) {
+		if !s.held.has(c) {
+			t.Fatalf("chunk %d is zeros and not held", c)
+		}
+	}
+	if bytes != s.bytes || s.pending.n+s.durable.n != s.held.n || s.zeros.n > 0 && !s.sparse || s.journal.zeros > maxZeros(s.span()) {
+		t.Fatalf("%d bytes, want %d; %d pending, %d durable, %d held, %d zeros", s.bytes, bytes, s.pending.n, s.durable.n, s.held.n, s.zeros.n)
+	}
+	for c := range s.parts {
+		if s.held.has(c) {
+			t.Fatalf("a part of the held chunk %d", c)
+		}
+	}
 }
 
 // vectors are journals with what is to be read from them. The bytes are made by appending by hand.
@@ -63,12 +98,17 @@ func journalVectors() map[string][]byte {
 	u := h
 	u.size = -1
 	u.chunkLog2 = 22
+	sp := h
+	sp.sparse = true
+	un := u
+	un.sparse = true
 	epoch := record{kind: recEpoch, index: 1, body: [32]byte{7: 1, 8: 0xaa}}
 	chunk := func(i uint64) record { return record{kind: recChunk, index: i, body: [32]byte{byte(i + 1)}} }
 	mark := func(n uint64) record { return record{kind: recMark, index: n} }
 	part := func(i, n uint64) record { return record{kind: recPart, index: i, body: bodyOf(n)} }
 	last := func(i, n uint64) record { return record{kind: recLast, index: i, body: bodyOf(n)} }
 	drop := func(i uint64) record { return record{kind: recDrop, index: i} }
+	zero := func(i, n uint64) record { return record{kind: recZero, index: i, body: bodyOf(n)} }
 	make := func(h header, rs ...record) []byte {
 		b := appendHeader(nil, h)
 		for _, r := range rs {
@@ -93,7 +133,8 @@ func journalVectors() map[string][]byte {
 	return map[string][]byte{
 		"empty":               {},
 		"magic-only":          []byte("XFERJNL1"),
-		"later-version":       change(make(h, epoch), 7, '1'^'2'),
+		"later-version":       change(make(h, epoch), 7, '1'^'3'),
+		"other-version":       change(make(h, epoch), 7, '1'^'2'),
 		"earlier-version":     change(make(h, epoch), 7, '1'^'0'),
 		"foreign":             []byte("PK\x03\x04 something else altogether, and long enough"),
 		"header-only":         make(h),
@@ -130,6 +171,20 @@ func journalVectors() map[string][]byte {
 		"unknown-last-twice":  make(u, epoch, last(2, 10), chunk(2), last(2, 11)),
 		"unknown-last-before": make(u, epoch, chunk(3), last(2, 10)),
 		"known-last":          make(h, epoch, last(3, 5)),
+
+		"sparse":               make(sp, epoch, chunk(0)),
+		"sparse-unknown-size":  make(un, epoch),
+		"sparse-zeros":         make(sp, epoch, zero(1, 2), chunk(0), mark(2), zero(3, 1)),
+		"sparse-marked":        make(sp, epoch, zero(0, 4), mark(2)),
+		"sparse-none":          make(sp, epoch, zero(1, 0), chunk(1)),
+		"sparse-beyond":        make(sp, epoch, chunk(0), zero(1, 4), chunk(1)),
+		"sparse-far-beyond":    make(sp, epoch, chunk(0), zero(1<<63, 1<<63), chunk(1)),
+		"sparse-junk":          make(sp, epoch, record{kind: recZero, index: 1, body: [32]byte{7: 1, 31: 1}}, chunk(1)),
+		"sparse-dropped":       make(sp, epoch, zero(0, 4), mark(2), drop(2)),
+		"sparse-dropped-again": make(sp, epoch, zero(0, 4), mark(2), drop(2), zero(1, 2)),
+		"sparse-then-data":     make(sp, epoch, zero(0, 3), mark(2), chunk(1)),
+		"sparse-over-data":     make(sp, epoch, chunk(1), part(2, 100), mark(2), zero(1, 2)),
+		"sparse-too-often":     make(sp, epoch, zero(0, 4), zero(0, 4), zero(0, 4), zero(0, 4), zero(3, 1), chunk(0)),
 	}
 }
 
@@ -153,8 +208,12 @@ func TestJournalVectors(t *testing.T) {
 		name := strings.TrimSuffix(strings.TrimPrefix(filepath.Base(f), "journal-"), ".txt")
 		t.Run(name, func(t *testing.T) {
 			want, b := readVector(t, f)
-			if got := loaded(t, b); got != want {
+			got, s := loadedStage(t, b)
+			if got != want {
 				t.Errorf("read:\n%s\nwant:\n%s", got, want)
+			}
+			if s != nil {
+				checkSets(t, s)
 			}
 			if !bytes.Equal(made[name], b) {
 				t.Error("the writer makes other bytes")
@@ -195,7 +254,9 @@ func FuzzJournal(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		loaded(t, b)
+		if _, s := loadedStage(t, b); s != nil {
+			checkSets(t, s)
+		}
 		want, ok := referenceRecords(b)
 		h, n, err := parseHeader(b)
 		if (err == nil) != ok {

@@ -105,6 +105,7 @@ func (s *Stage) load(ctx context.Context) (bool, error) {
 	}
 	s.closeFiles()
 	s.held, s.cvs.cvs, s.cvs.recs, s.durable, s.pending = bitset{}, nil, nil, bitset{}, bitset{}
+	s.zeros, s.loaded = bitset{}, false
 	s.bytes, s.last, s.lastLen, s.epoch, s.forward = 0, -1, 0, 0, false
 	clear(s.parts)
 	clear(s.noted)
@@ -122,10 +123,13 @@ type loader struct {
 	recent  []claim // CHUNK records that no MARK covers, oldest first
 }
 
-type claim struct{ chunk, rec int64 }
+type claim struct{ chunk, count, rec int64 }
 
 // maxRecent bounds what is remembered between two MARKs. Of what is beyond it is not known that it is durable.
 const maxRecent = 1 << 16
+
+// maxZeros is of how many chunks all ZERO records of such a journal together may speak.
+func maxZeros(chunks int64) int64 { return 4 * chunks }
 
 // maxRecords is how many records a journal of so many chunks may have. It is rewritten before (compact).
 func maxRecords(chunks int64) int64 { return 4*chunks + 4096 }
@@ -146,6 +150,12 @@ func (l *loader) run(ctx context.Context) error {
 	trusted := noted && l.process == s.d.process && !s.forward && l.matches(note)
 	var drops []record
 	if !trusted {
+		if s.sparse && !s.forward {
+			// A power cut may have cut off a hole at the end.
+			if err := s.stretch(); err != nil {
+				return err
+			}
+		}
 		if drops, err = l.verify(ctx); err != nil {
 			return err
 		}
@@ -160,7 +170,8 @@ func (l *loader) run(ctx context.Context) error {
 	if s.forward {
 		return nil
 	}
-	if s.journal.records > maxRecords(s.span())/2 {
+	s.loaded = true
+	if s.journal.records > maxRecords(s.span())/2 || s.journal.zeros > maxZeros(s.span())/2 {
 		if err := s.compact(); err != nil {
 			return err
 		}
@@ -261,14 +272,20 @@ func (l *loader) take(i int64, r record) bool {
 			s.bytes += s.chunkLimit(chunk)
 		}
 		s.held.add(chunk)
+		s.zeros.remove(chunk)
 		s.cvs.set(chunk, r.body, i)
 		s.pending.add(chunk)
 		s.durable.remove(chunk)
 		delete(s.parts, chunk)
 		delete(s.noted, chunk)
-		if len(l.recent) < maxRecent {
-			l.recent = append(l.recent, claim{chunk, i})
+		l.claimed(claim{chunk, 1, i})
+	case recZero:
+		if !s.sparse || !exact || n == 0 || n > maxChunks || r.index > maxChunks || chunk+int64(n) > s.chunks ||
+			s.journal.zeros+int64(n) > maxZeros(s.chunks) {
+			return false
 		}
+		s.journal.zeros += int64(n)
+		l.takeZeros(claim{chunk, int64(n), i})
 	case recMark:
 		if r.index > uint64(i) {
 			return false
@@ -304,14 +321,30 @@ func (l *loader) take(i int64, r record) bool {
 	return true
 }
 
+// claimed remembers a claim until the next MARK.
+func (l *loader) claimed(c claim) {
+	if len(l.recent) < maxRecent {
+		l.recent = append(l.recent, c)
+	}
+}
+
+// takeZeros applies a ZERO record.
+func (l *loader) takeZeros(c claim) {
+	s := l.s
+	s.bytes += s.sizeOf(c.chunk, c.count) - s.heldBytes(c.chunk, c.count)
+	s.held.addRange(c.chunk, c.count)
+	s.zeros.addRange(c.chunk, c.count)
+	s.pending.addRange(c.chunk, c.count)
+	s.durable.moveRange(nil, c.chunk, c.count)
+	s.forgetParts(c.chunk, c.count)
+	l.claimed(c)
+}
+
 // mark makes durable what the first n records say and no later one has taken back.
 func (l *loader) mark(n int64) {
 	k := 0
 	for ; k < len(l.recent) && l.recent[k].rec < n; k++ {
-		if c := l.recent[k].chunk; l.s.held.has(c) && l.s.pending.has(c) {
-			l.s.pending.remove(c)
-			l.s.durable.add(c)
-		}
+		l.s.pending.moveRange(&l.s.durable, l.recent[k].chunk, l.recent[k].count) // pending is of held
 	}
 	l.recent = append(l.recent[:0], l.recent[k:]...)
 }
@@ -322,6 +355,7 @@ func (s *Stage) drop(chunk int64) {
 		s.bytes -= s.chunkLimit(chunk)
 	}
 	s.held.remove(chunk)
+	s.zeros.remove(chunk)
 	s.pending.remove(chunk)
 	s.durable.remove(chunk)
 	if chunk == s.last {

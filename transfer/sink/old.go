@@ -194,6 +194,7 @@ func (w *ChunkWriter) Take(o *Old, n int64) error {
 // clone shares the place of the next n bytes with the old version, where the file system can. w.mu is held.
 func (w *ChunkWriter) clone(o *Old, n int64) bool {
 	off := w.start + w.n
+	w.s.touch(w.chunk)
 	w.s.watch.begin(w.s.data)
 	err := o.f.CloneRange(w.s.data, off, off, n)
 	w.s.watch.end()
@@ -215,6 +216,7 @@ func (w *ChunkWriter) hashStored(n int64) error {
 		if _, err := w.h.Write(p); err != nil {
 			return err
 		}
+		w.some = w.some || w.s.sparse && !allZero(p)
 		w.n += int64(len(p))
 		n -= int64(len(p))
 	}
@@ -249,7 +251,7 @@ func (w *ChunkWriter) compare(cv crypto.CV) error {
 	}
 	s := w.s
 	s.mu.Lock()
-	was, err := s.cvs.get(w.chunk, s.journal)
+	was, err := s.cv(w.chunk)
 	s.mu.Unlock()
 	if err == nil && was != cv { // guard of I6
 		err = fmt.Errorf("chunk %d: %w", w.chunk, ErrSourceChanged)

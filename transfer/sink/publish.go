@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 	"syscall"
@@ -74,7 +73,7 @@ func (s *Stage) complete(size int64) error {
 
 // publish does the work; FORMAT.md, "Publishing", has the order and why. s.op is held, no writer is left.
 func (s *Stage) publish(ctx context.Context, c Commit) ([]byte, error) {
-	root, err := s.root(c.Size)
+	root, err := s.root(ctx, c.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +125,7 @@ func (s *Stage) publish(ctx context.Context, c Commit) ([]byte, error) {
 
 // readAgain sees that the data is still what it was when it arrived.
 func (s *Stage) readAgain(ctx context.Context, size int64, root crypto.Digest) error {
-	got, n, err := hashFile(ctx, io.NewSectionReader(s.data, 0, size), s.spec.Busy)
+	got, n, err := hashPrefix(ctx, s.data, size, s.spec.Busy)
 	if err != nil {
 		return fmt.Errorf("publish: read again: %w", err)
 	}
@@ -137,7 +136,7 @@ func (s *Stage) readAgain(ctx context.Context, size int64, root crypto.Digest) e
 }
 
 // root joins the CVs of what is held.
-func (s *Stage) root(size int64) (crypto.Digest, error) {
+func (s *Stage) root(ctx context.Context, size int64) (crypto.Digest, error) {
 	n := chunksOf(size, s.chunkSize)
 	if n == 1 && !s.single() {
 		// A chunk of unknown company was hashed as one of several.
@@ -152,15 +151,28 @@ func (s *Stage) root(size int64) (crypto.Digest, error) {
 		}
 		return h.Root(), err
 	}
-	var failed error
-	root := crypto.RootOf(uint64(n), func(i uint64) crypto.CV {
-		cv, err := s.cvs.get(int64(i), s.journal)
-		if err != nil && failed == nil {
-			failed = fmt.Errorf("publish: %w", err)
+	if n == 1 {
+		cv, err := s.cv(0)
+		return crypto.Digest(cv), err
+	}
+	tick := ticker(ctx, s.spec.Busy)
+	var join crypto.Joiner
+	for c := int64(0); c < n; {
+		if k := min(s.zeros.end(c), size/s.chunkSize) - c; k > 0 && s.zeros.has(c) {
+			if err := join.AddZeros(uint64(k), s.spec.ChunkLog2, tick); err != nil {
+				return crypto.Digest{}, err
+			}
+			c += k
+			continue
 		}
-		return cv
-	})
-	return root, failed
+		cv, err := s.cv(c)
+		if err != nil {
+			return crypto.Digest{}, fmt.Errorf("publish: %w", err)
+		}
+		join.Add(cv)
+		c++
+	}
+	return join.Root(), nil
 }
 
 // seal makes the file in the stage what it is to be under its final name, durably, and says so in the journal.

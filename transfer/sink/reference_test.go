@@ -17,7 +17,7 @@ type refRecord struct {
 // referenceRecords is a journal reader of its own, in as few lines as possible.
 func referenceRecords(b []byte) (rs []refRecord, ok bool) {
 	sum := func(p []byte) uint32 { return crc32.Checksum(p, crc32.MakeTable(crc32.Castagnoli)) }
-	if len(b) < 12 || string(b[:8]) != "XFERJNL1" {
+	if len(b) < 12 || string(b[:8]) != "XFERJNL1" && string(b[:8]) != "XFERJNL2" {
 		return nil, false
 	}
 	n := int(binary.BigEndian.Uint32(b[8:]))
@@ -51,6 +51,14 @@ func referenceMarked(b []byte) (header, map[int64]crypto.CV) {
 		switch {
 		case r.kind == 1 && uint64(i) < covered:
 			m[int64(r.index)] = r.body
+		case r.kind == 5:
+			for c := int64(r.index); c < int64(r.index+binary.BigEndian.Uint64(r.body[:])); c++ {
+				delete(m, c)
+				if uint64(i) < covered {
+					n := min(h.size-c<<h.chunkLog2, 1<<h.chunkLog2)
+					m[c], _ = chunkCV(make([]byte, c<<h.chunkLog2+n), c, h.chunkLog2, h.size > 1<<h.chunkLog2)
+				}
+			}
 		case r.kind == 1 || r.kind == 7:
 			delete(m, int64(r.index))
 		}

@@ -39,6 +39,7 @@ type Spec struct {
 	IfExists    IfExists
 	Durability  Durability
 	Meta        Meta
+	Sparse      bool // the file has holes: none is filled, and runs of zeros become some. Needs a Size, of at most 16 TiB
 	// Busy is called about once a second while Begin or Publish has to read what is on the disk. May be nil.
 	Busy func()
 }

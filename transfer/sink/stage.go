@@ -29,6 +29,8 @@ type Stage struct {
 	epoch                 uint64
 	chunkSize             int64
 	chunks                int64 // -1: size unknown
+	sparse                bool  // zeros are not written
+	loaded                bool  // the data has been there before: what it has between the held chunks is not known
 	forward               bool  // the data is under its final name already: only recording it is left
 
 	// op is held by Checkpoint, Publish, Park, Discard and fencing, one at a time.
@@ -44,6 +46,8 @@ type Stage struct {
 	dead    error // a failure after which nothing may be acknowledged
 	sealing bool
 	held    bitset // chunks with a right CV
+	zeros   bitset // of held: those that are known to be all zeros. A sparse file has no others that are
+	touched bitset // chunks of a sparse file into which something was written in this life
 	bytes   int64  // of held
 	cvs     cvTable
 	durable bitset // of held, covered by a MARK of this life
@@ -63,6 +67,7 @@ func newStage(d *Dir, v *View, sp Spec, id stageID, keyDir string) *Stage {
 		d: d, v: v, spec: sp, id: id, keyDir: keyDir,
 		chunkSize: 1 << sp.ChunkLog2,
 		chunks:    -1,
+		sparse:    sp.Sparse && sp.Size >= 0,
 		parts:     make(map[int64]int64),
 		noted:     make(map[int64]int64),
 		writers:   make(map[int64]*ChunkWriter),
@@ -141,14 +146,16 @@ func (s *Stage) Have() ([]Range, []Part) {
 	return s.held.ranges(), parts
 }
 
-// Dirty returns the bytes held that no Checkpoint has covered, and since when the oldest of them is there.
+// Dirty returns the bytes held that no Checkpoint has covered, and since when the oldest of them is there. Chunks that
+// are zeros count as the record that says so.
 func (s *Stage) Dirty() (bytes int64, since time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.dirty, s.since
 }
 
-// CVs returns the CVs of count chunks from first on, at most 65536; of chunks that are not held the zero CV.
+// CVs returns the CVs of count chunks from first on, at most 65536; the zero CV of chunks that are not held, and of those
+// that are held as zeros, which Zeros tells.
 func (s *Stage) CVs(first, count int64) ([]crypto.CV, error) {
 	if first < 0 || count < 0 || count > 1<<16 || first > maxChunks {
 		return nil, fmt.Errorf("cvs: %w: %d from %d", ErrRange, count, first)
@@ -160,7 +167,7 @@ func (s *Stage) CVs(first, count int64) ([]crypto.CV, error) {
 	}
 	cvs := make([]crypto.CV, count)
 	for i := range cvs {
-		if c := first + int64(i); s.held.has(c) {
+		if c := first + int64(i); s.held.has(c) && !s.zeros.has(c) {
 			cv, err := s.cvs.get(c, s.journal)
 			if err != nil {
 				return nil, err
@@ -193,17 +200,39 @@ func (s *Stage) hold(chunk, n int64, cv crypto.CV) error {
 	if len(rs) > 1 {
 		s.last, s.lastLen = chunk, n
 	}
-	s.held.add(chunk)
 	s.cvs.set(chunk, cv, s.journal.records-1)
+	s.took(chunk, 1, n, n)
+	return nil
+}
+
+// took makes count chunks from first on held, of n bytes together. dirty is what counts towards the next checkpoint.
+// s.mu is held.
+func (s *Stage) took(first, count, n, dirty int64) {
+	s.held.addRange(first, count)
 	s.bytes += n
-	s.pending.add(chunk)
 	if s.dirty == 0 {
 		s.since = s.d.o.Now()
 	}
-	s.dirty += n
-	delete(s.parts, chunk)
-	delete(s.noted, chunk)
-	return nil
+	s.pending.addRange(first, count)
+	s.dirty += dirty
+	s.forgetParts(first, count)
+}
+
+// forgetParts drops what is known of prefixes of count chunks from first on. s.mu is held.
+func (s *Stage) forgetParts(first, count int64) {
+	for _, parts := range []map[int64]int64{s.parts, s.noted} {
+		if count < int64(len(parts)) {
+			for c := first; c < first+count; c++ {
+				delete(parts, c)
+			}
+			continue
+		}
+		for c := range parts {
+			if c >= first && c < first+count {
+				delete(parts, c)
+			}
+		}
+	}
 }
 
 // keepPart remembers that n bytes of chunk are there. s.mu is held.

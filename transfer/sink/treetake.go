@@ -249,7 +249,7 @@ func (t *Tree) hashThere(l *level, e *TreeEntry, fi fs.FileInfo) Verdict {
 		return t.failed(err)
 	}
 	defer f.Close()
-	root, size, err := hashSized(t.ctx, f, e.Size, t.spec.Busy)
+	root, size, err := hashFile(t.ctx, f, t.spec.Busy)
 	if err != nil {
 		return t.failed(err)
 	}

@@ -20,6 +20,9 @@ func (l *loader) verify(ctx context.Context) ([]record, error) {
 	// What a failed sync has left in the page cache only must not be taken for what is on the disk.
 	_ = s.data.DropCache()
 	bad, err := s.rehash(ctx)
+	if err == nil && s.zeros.n > 0 {
+		err = s.lookForData(ctx, &bad)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +36,7 @@ func (l *loader) verify(ctx context.Context) ([]record, error) {
 
 const readSize = 256 << 10
 
-// rehash reads all held chunks and returns those that do not have their CV or cannot be read.
+// rehash reads all held chunks but those of zeros, and returns those that do not have their CV or cannot be read.
 func (s *Stage) rehash(ctx context.Context) (bad bitset, err error) {
 	workers := min(runtime.GOMAXPROCS(0), 4, int(min(s.held.n, 4)))
 	chunks := make(chan int64)
@@ -53,12 +56,18 @@ func (s *Stage) rehash(ctx context.Context) (bad bitset, err error) {
 			}
 		})
 	}
-	next := s.held.next(0)
+	step := func(c int64) int64 {
+		for c = s.held.next(c); c >= 0 && s.zeros.has(c); {
+			c = s.held.next(s.zeros.end(c))
+		}
+		return c
+	}
+	next := step(0)
 	err = waiting(s.spec.Busy, func(tick <-chan time.Time) (bool, error) {
 		for next >= 0 {
 			select {
 			case chunks <- next:
-				next = s.held.next(next + 1)
+				next = step(next + 1)
 			case <-ctx.Done():
 				return true, context.Cause(ctx)
 			case <-tick:
