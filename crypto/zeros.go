@@ -8,7 +8,7 @@ import (
 )
 
 // The hash of a hole. BLAKE3 counts its blocks, so zeros have another chaining value at each place, and a file that is one
-// hole of 1 TiB costs five minutes of hashing. But what these values are does not depend on anything else: they are
+// hole of 1 TiB costs minutes of hashing. But what these values are does not depend on anything else: they are
 // constants, and zeros.bin has those of whole granules. A hole costs the hashing of what lies between its ends and the
 // granules, so the root of a sparse file is the same as that of any other, and b3sum prints it.
 

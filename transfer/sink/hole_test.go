@@ -605,6 +605,25 @@ func TestTakeFromASparseOldVersion(t *testing.T) {
 	})
 }
 
+// A small file of a tree keeps its holes where its entry says that it has some.
+func TestSmallSparseFilesOfATree(t *testing.T) {
+	overHoles(t, func(t *testing.T, fsys durable.FS) {
+		d := mustOpen(t, fsys, Options{})
+		b := string(withHoles(100_000, island{40_960, content(1, 4096)}))
+		sparse := file(b)
+		sparse.sparse = true
+		src := source{"sparse": sparse, "plain": file(b)}
+		mustSend(t, d.View("alice", All), TreeSpec{Path: mustPath(t, "t")}, src)
+		wantTree(t, fsys, "t", src)
+		if got := blocksOf(t, fsys, "t/sparse"); got != 4096 {
+			t.Errorf("%d bytes on the disk, want 4096", got)
+		}
+		if got := blocksOf(t, fsys, "t/plain"); got < 100_000 {
+			t.Errorf("%d bytes on the disk of a file without holes", got)
+		}
+	})
+}
+
 func TestWriteSparse(t *testing.T) {
 	for seed := range uint64(100) {
 		rng := rand.New(rand.NewPCG(seed, 0))

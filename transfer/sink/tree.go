@@ -59,6 +59,7 @@ type TreeEntry struct {
 	Meta   Meta
 	Target string // of a symbolic link
 	Link   uint64 // of a file: the number of an earlier one that it is a hard link to; 0: none
+	Sparse bool   // of a file: blocks of zeros become holes
 	// Shared: a later entry may be a hard link to this file. Only then its name is remembered.
 	Shared bool
 }

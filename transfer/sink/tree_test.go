@@ -25,6 +25,7 @@ type node struct {
 	mtime  time.Time
 	target string // of a link
 	link   string // the path that a file is a hard link to
+	sparse bool
 }
 
 var noon = time.Date(2020, 2, 2, 12, 0, 0, 123456789, time.UTC)
@@ -72,7 +73,7 @@ func (s source) entries() []TreeEntry {
 	open := 0
 	for i, p := range paths {
 		n := all[p]
-		e := TreeEntry{No: uint64(i), Kind: n.kind, Target: n.target, Shared: n.kind == File && shared[p]}
+		e := TreeEntry{No: uint64(i), Kind: n.kind, Target: n.target, Sparse: n.sparse, Shared: n.kind == File && shared[p]}
 		if n.kind == File {
 			e.Size = int64(len(n.data))
 		}

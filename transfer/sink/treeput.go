@@ -130,7 +130,12 @@ func (t *Tree) write(dir durable.FS, f *treeFile, content []byte, m Meta, mask f
 		return err
 	}
 	m.HasMode = m.HasMode && perm&^mask != 0
-	if len(content) > 0 {
+	switch {
+	case f.w.sparse:
+		if err = file.Truncate(int64(len(content))); err == nil {
+			err = writeSparse(file, content, 0)
+		}
+	case len(content) > 0:
 		_, err = file.Write(content)
 	}
 	if err == nil {

@@ -214,7 +214,7 @@ func (t *Tree) wantFile(l *level, e *TreeEntry, code VerdictCode) Verdict {
 	if t.spec.DryRun {
 		return Verdict{Code: code}
 	}
-	w := &wanted{no: e.No, dir: l.dir, name: e.Name, size: e.Size, meta: e.Meta, state: wantOpen, shared: -1}
+	w := &wanted{no: e.No, dir: l.dir, name: e.Name, size: e.Size, meta: e.Meta, sparse: e.Sparse, state: wantOpen, shared: -1}
 	if err := t.wantIn(l, e, w); err != nil {
 		return t.failed(err)
 	}
@@ -259,7 +259,7 @@ func (t *Tree) hashThere(l *level, e *TreeEntry, fi fs.FileInfo) Verdict {
 		}
 		return t.wantFile(l, e, VerdictUpdate)
 	}
-	w := &wanted{no: e.No, dir: l.dir, name: e.Name, size: e.Size, meta: e.Meta, state: wantAsked, shared: -1, hashed: fileIDOf(fi)}
+	w := &wanted{no: e.No, dir: l.dir, name: e.Name, size: e.Size, meta: e.Meta, sparse: e.Sparse, state: wantAsked, shared: -1, hashed: fileIDOf(fi)}
 	if err := t.wantIn(l, e, w); err != nil {
 		return t.failed(err)
 	}

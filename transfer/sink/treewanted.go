@@ -24,8 +24,9 @@ type wanted struct {
 	size   int64
 	meta   Meta
 	state  wantState // guarded by Tree.mu
-	shared int64     // its place in the list of files that have links, -1 for none
-	hashed fileID    // what the hash is of
+	sparse bool
+	shared int64  // its place in the list of files that have links, -1 for none
+	hashed fileID // what the hash is of
 }
 
 // Room returns how many entries may be given to Take before something that is wanted has come: what is wanted is kept in
@@ -107,7 +108,7 @@ func (t *Tree) Path(no uint64) (Path, TreeEntry, bool) {
 	if w == nil || w.state != wantOpen {
 		return Path{}, TreeEntry{}, false
 	}
-	return t.pathOf(w.dir, w.name), TreeEntry{No: no, Name: w.name, Kind: File, Size: w.size, Meta: w.meta, Shared: w.shared >= 0}, true
+	return t.pathOf(w.dir, w.name), TreeEntry{No: no, Name: w.name, Kind: File, Size: w.size, Meta: w.meta, Sparse: w.sparse, Shared: w.shared >= 0}, true
 }
 
 // Drop says that a wanted file will not be Put: it came through a Stage and is published, or it does not come.
