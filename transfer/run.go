@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"xfer/transfer/sink"
+	"xfer/transfer/transport"
 	"xfer/transfer/wire"
 )
 
@@ -303,15 +304,15 @@ func (r *run[T]) slot(ctx context.Context, size int64) (release func(), err erro
 	}
 }
 
-// streamsFor is how many data streams a file of size bytes is worth beyond the control stream. Each one is a connection of
-// its own. Nearby one core each is all that they can use, and they cost a little; over a distance the loss of a packet
-// holds up one of several.
+// streamsFor is how many data streams a file of size bytes is worth beyond the control stream; each one is a connection of its
+// own. On TCP four are never slower than fewer, not even on one core. On QUIC each one takes memory for what it may have
+// received, so nearby, where nothing is lost, there are as many as cores can work on them.
 func (cs *clientSession) streamsFor(size int64) int {
 	if n := cs.c.Options.Streams; n > 0 {
 		return min(n-1, 63)
 	}
 	most := maxStreams
-	if cs.rtt < nearby {
+	if cs.conn.Kind() == transport.QUIC && cs.rtt < nearby {
 		most = min(most, runtime.GOMAXPROCS(0))
 	}
 	switch {

@@ -140,30 +140,44 @@ func TestLimitChangesWhileWaiting(t *testing.T) {
 	}
 }
 
-// Streams follow the size of the file, the cores here, and the way to the peer; a number that was asked for is that of all, with
-// the control stream.
+// kindConn is a connection that only knows its kind.
+type kindConn struct {
+	transport.Conn
+	kind transport.Kind
+}
+
+func (c kindConn) Kind() transport.Kind { return c.kind }
+
+// Streams follow the size of the file, and on QUIC the cores here and the way to the peer; a number that was asked for is that of
+// all, with the control stream.
 func TestStreamsForAFile(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
+	const near, far = time.Millisecond, 50 * time.Millisecond
 	for _, c := range []struct {
+		kind         transport.Kind
 		asked, cores int
 		rtt          time.Duration
 		size         int64
 		want         int
 	}{
-		{0, 1, time.Millisecond, 1 << 30, 0},
-		{0, 2, time.Millisecond, 1 << 30, 1},
-		{0, 64, time.Millisecond, 1 << 30, 3},
-		{0, 1, 50 * time.Millisecond, 1 << 30, 3},
-		{0, 64, time.Millisecond, 2<<20 - 1, 0},
-		{0, 64, time.Millisecond, 2 << 20, 1},
-		{0, 64, time.Millisecond, 16 << 20, 3},
-		{0, 64, time.Millisecond, -1, 3},
-		{1, 64, time.Second, 1 << 30, 0},
-		{8, 1, time.Millisecond, 1, 7},
-		{1000, 1, time.Millisecond, 1, 63},
+		{transport.TCP, 0, 1, near, 1 << 30, 3},
+		{transport.TCP, 0, 64, near, 1 << 30, 3},
+		{transport.TCP, 0, 1, far, 1 << 30, 3},
+		{transport.QUIC, 0, 1, near, 1 << 30, 0},
+		{transport.QUIC, 0, 2, near, 1 << 30, 1},
+		{transport.QUIC, 0, 64, near, 1 << 30, 3},
+		{transport.QUIC, 0, 1, far, 1 << 30, 3},
+		{transport.QUIC, 0, 1, near, 2 << 20, 0},
+		{transport.TCP, 0, 64, near, 2<<20 - 1, 0},
+		{transport.TCP, 0, 64, near, 2 << 20, 1},
+		{transport.TCP, 0, 64, near, 16 << 20, 3},
+		{transport.TCP, 0, 64, near, -1, 3},
+		{transport.TCP, 1, 64, far, 1 << 30, 0},
+		{transport.QUIC, 8, 1, near, 1, 7},
+		{transport.TCP, 1000, 1, near, 1, 63},
 	} {
 		runtime.GOMAXPROCS(c.cores)
-		cs := &clientSession{c: &Client{Options: Options{Streams: c.asked}}, rtt: c.rtt}
+		cs := &clientSession{session: &session{conn: kindConn{kind: c.kind}}, c: &Client{Options: Options{Streams: c.asked}}, rtt: c.rtt}
 		if got := cs.streamsFor(c.size); got != c.want {
 			t.Errorf("%+v: got %d", c, got)
 		}
