@@ -96,8 +96,8 @@ type serverSession struct {
 	joins atomic.Int64 // streams that have joined, or are about to
 }
 
-// streamMemory is what a stream may hold in buffers: one frame received, one to be sent.
-const streamMemory = 2 * (wire.MaxPayload + 4096)
+// streamMemory is what a stream may hold in buffers: one frame received, one to be sent, and its records.
+const streamMemory = 3 * (wire.MaxPayload + 8192)
 
 // Serve serves one connection until it ends, and returns why. A JOIN finds its session among those of this Server. What
 // was received is parked when it returns. Cancelling ctx with a cause ends the session, and the cause goes to the peer
