@@ -39,6 +39,7 @@ type sendFile struct {
 	parts    map[int64]int64
 	inflight map[int64]flight
 	acked    chunkSet
+	durable  chunkSet    // of those, what was called durable; only with onDurable
 	cvs      []crypto.CV // by chunk
 	known    chunkSet    // which of cvs are set
 	isReady  bool
@@ -440,11 +441,8 @@ func offer[T any](ch chan T, m T) {
 }
 
 func (f *sendFile) takeAck(m wire.Ack) error {
-	if f.onDurable != nil && !f.isPipe() && f.total > 0 {
-		for _, r := range m.Durable {
-			n := int64(min(r.Start+r.Count, uint64(f.total))) - int64(min(r.Start, uint64(f.total)))
-			f.onDurable(n << f.log2)
-		}
+	if f.onDurable != nil && !f.isPipe() {
+		f.onDurable(f.newlyDurable(m.Durable))
 	}
 	var bytes int64
 	var list []int64
@@ -472,6 +470,18 @@ func (f *sendFile) takeAck(m wire.Ack) error {
 		f.check()
 	}
 	return nil
+}
+
+// newlyDurable returns how many bytes are in ranges that no ACK has called durable before: each has all that are.
+func (f *sendFile) newlyDurable(ranges wire.Ranges) (bytes int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.total {
+		if ranges.Contains(uint64(i)) && f.durable.add(i) {
+			bytes += f.lenOf(i)
+		}
+	}
+	return bytes
 }
 
 // takeNack sends a chunk again that did not verify, or that was lost on the receiver's disk.
