@@ -148,19 +148,19 @@ func (s *session) expandData(st *stream, d wire.Data) (wire.Data, error) {
 	return d.Expanded(raw)
 }
 
-// expandPack gives the files of a compressed pack.
-func (s *session) expandPack(st *stream, p *wire.Pack) error {
+// expandPack gives the files of a compressed pack. shrunk is how much of them crossed the wire, at most 1.
+func (s *session) expandPack(st *stream, p *wire.Pack) (shrunk float64, err error) {
 	z := p.Compressed()
 	if z == nil {
-		return nil
+		return 1, nil
 	}
 	if !s.agreed(wire.CapZstd) {
-		return notAgreed("compression")
+		return 0, notAgreed("compression")
 	}
 	raw, err := expand(st.raw[:0], z, maxExpanded)
 	if err != nil {
-		return protocolError("PACK: %v", err)
+		return 0, protocolError("PACK: %v", err)
 	}
 	st.raw = raw
-	return p.Expand(raw)
+	return min(float64(len(z))/float64(max(len(raw), 1)), 1), p.Expand(raw)
 }

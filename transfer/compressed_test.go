@@ -29,7 +29,9 @@ func TestCompressedThereAndBack(t *testing.T) {
 			t.Errorf("sent without: %+v", res)
 		}
 		back := filepath.Join(t.TempDir(), "back")
-		h.mustGet(Options{Compress: "on"}, back, "tree")
+		if res := h.mustGet(Options{Compress: "on"}, back, "tree"); res.BytesSent > most {
+			t.Errorf("fetched: %+v", res)
+		}
 		for _, n := range []string{"large", "noise", "a", "b", "c"} {
 			mustEqualFile(t, filepath.Join(back, n), filepath.Join(src, n))
 		}

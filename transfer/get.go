@@ -404,7 +404,8 @@ func (g *getter) file(ctx context.Context, cs *clientSession, t *getTask, p sink
 		o.Durability = g.durability()
 		return r.receipt(o, pub)
 	}
-	f.onData = func(n int64) { count(n); g.m.sent(n); g.m.acked(n) }
+	f.onWire = g.m.sent
+	f.onData = func(n int64) { count(n); g.m.acked(n) }
 	f.onResumed = func(n int64) {
 		count(n)
 		g.m.resumed(n)

@@ -248,7 +248,7 @@ func (w *getTree) alone(slot *treeSlot, e sink.TreeEntry) {
 }
 
 // stored counts content that has arrived.
-func (w *getTree) stored(no uint64, n int64) {
+func (w *getTree) stored(no uint64, n, crossed int64) {
 	w.mu.Lock()
 	e := w.wanted[no]
 	if e != nil {
@@ -259,7 +259,7 @@ func (w *getTree) stored(no uint64, n int64) {
 		return
 	}
 	w.task.whole.addLoose(n)
-	w.g.m.sent(n)
+	w.g.m.sent(crossed)
 	w.g.m.acked(n)
 }
 

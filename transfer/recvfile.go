@@ -72,6 +72,7 @@ type recvFile struct {
 	finished  func(outcome, error) // called once, at the end; may be nil
 	onData    func(bytes int64)    // verified payload; may be nil
 	onResumed func(bytes int64)    // may be nil
+	onWire    func(bytes int64)    // payload that has come; may be nil
 
 	mu       sync.Mutex
 	open     wire.Open

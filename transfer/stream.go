@@ -151,6 +151,9 @@ func (s *session) readLoop(st *stream, r *wire.Reader) error {
 					return err
 				}
 				s.bytesIn.Add(int64(len(d.Payload)))
+				if f := s.recvOf(h.ID); f != nil && f.onWire != nil {
+					f.onWire(int64(len(d.Payload)))
+				}
 				d, err := s.expandData(st, d)
 				if err != nil {
 					return err
@@ -175,10 +178,11 @@ func (s *session) readLoop(st *stream, r *wire.Reader) error {
 					return err
 				}
 				s.bytesIn.Add(int64(h.Length))
-				if err := s.expandPack(st, &p); err != nil {
+				shrunk, err := s.expandPack(st, &p)
+				if err != nil {
 					return err
 				}
-				return s.takePack(h.ID, p)
+				return s.takePack(h.ID, p, shrunk)
 			})
 			if err != nil {
 				return err

@@ -65,8 +65,8 @@ type treeRecv struct {
 // treeWatcher is told what becomes of the entries of a tree that we fetch.
 type treeWatcher interface {
 	took(e sink.TreeEntry, v sink.Verdict) sink.Verdict // one after the other; what it returns goes to the sender
-	stored(no uint64, bytes int64)
-	done(no uint64, err error) // of what was sent
+	stored(no uint64, bytes, crossed int64)             // content that has arrived, and how much of it crossed the wire
+	done(no uint64, err error)                          // of what was sent
 	same(no uint64)
 	gone(no uint64)
 	left(m wire.TreeLeft)
@@ -385,7 +385,7 @@ func treeEntryOf(no uint64, r tree.Record) sink.TreeEntry {
 }
 
 // takePack stores the files of a pack. It runs on the stream that brought it.
-func (s *session) takePack(id uint32, p wire.Pack) error {
+func (s *session) takePack(id uint32, p wire.Pack, shrunk float64) error {
 	s.alive()
 	t := s.treeRecvOf(id)
 	if t == nil {
@@ -409,7 +409,7 @@ func (s *session) takePack(id uint32, p wire.Pack) error {
 		if !ok {
 			break
 		}
-		if err := t.put(tr, f); err != nil {
+		if err := t.put(tr, f, shrunk); err != nil {
 			code, text := codeOf(err)
 			failed = append(failed, wire.TreeFailure{No: f.No, Code: code, Text: clip(text)})
 			if code != wire.CodeChunkBad { // that one comes again
@@ -435,7 +435,7 @@ func (s *session) takePack(id uint32, p wire.Pack) error {
 }
 
 // put stores one file. Content that nobody waits for (any more) is passed over: a pack whose stream was lost comes again.
-func (t *treeRecv) put(tr *sink.Tree, f wire.PackFile) error {
+func (t *treeRecv) put(tr *sink.Tree, f wire.PackFile, shrunk float64) error {
 	var m *sink.Meta
 	if !f.Meta.IsZero() {
 		meta := sinkMeta(f.Meta)
@@ -456,7 +456,7 @@ func (t *treeRecv) put(tr *sink.Tree, f wire.PackFile) error {
 	case errors.Is(err, sink.ErrRootMismatch):
 		return fmt.Errorf("%w: the content is not what was hashed", sink.ErrChunkBad)
 	case err == nil && t.hook != nil:
-		t.hook.stored(f.No, int64(len(f.Content)))
+		t.hook.stored(f.No, int64(len(f.Content)), int64(float64(len(f.Content))*shrunk))
 	}
 	return err
 }
