@@ -30,6 +30,7 @@
 // # Where to look
 //
 // session.go (frames, requests) and stream.go, dispatch.go, sendfile.go, sendresume.go and sendchunk.go (sender), recvfile.go and
-// accept.go (receiver), client.go, run.go, send.go with sendwalk.go and sendplan.go, get.go, check.go, remote.go (what a client does),
+// accept.go (receiver), client.go, run.go, send.go with sendwalk.go and sendplan.go, get.go, sync.go with syncextra.go (what only the target
+// has) and syncmount.go, rules.go and getrules.go (what is left out), check.go, remote.go (what a client does),
 // server.go and requests.go (what a server does), codes.go (errors on the wire), receiptfile.go, retry.go, limiter.go, meter.go.
 package transfer

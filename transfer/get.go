@@ -242,25 +242,6 @@ func (g *getter) start(a Address, into bool) error {
 	return nil
 }
 
-// queueTree queues a directory: a task for each TREE_GET that it takes.
-func (g *getter) queueTree(t *getTask, whole *treeTask, name string, contents bool) error {
-	asks, err := g.c.Options.Rules.asks()
-	if err != nil {
-		return withPath(err, t.shown)
-	}
-	for i, ask := range asks {
-		one, w := *t, treeTask{shown: whole.shown, bare: whole.bare, ask: ask}
-		if !contents {
-			w.named = name
-		}
-		if one.whole = &w; i > 0 {
-			g.m.tree()
-		}
-		g.queue(&one)
-	}
-	return nil
-}
-
 func taskOf(e wire.Entry) *getTask {
 	return &getTask{kind: sink.Kind(e.Kind), mode: e.Mode, mtime: e.MTimeNS, size: int64(min(e.Size, 1<<62)), link: e.Target}
 }

@@ -77,6 +77,25 @@ func (r *Rules) lines() []string {
 	return r.Filter.Rules()
 }
 
+// queueTree queues a directory: a task for each TREE_GET that it takes.
+func (g *getter) queueTree(t *getTask, whole *treeTask, name string, contents bool) error {
+	asks, err := g.c.Options.Rules.asks()
+	if err != nil {
+		return withPath(err, t.shown)
+	}
+	for i, ask := range asks {
+		one, w := *t, treeTask{shown: whole.shown, bare: whole.bare, ask: ask}
+		if !contents {
+			w.named = name
+		}
+		if one.whole = &w; i > 0 {
+			g.m.tree()
+		}
+		g.queue(&one)
+	}
+	return nil
+}
+
 // unmet tells the names of the list that the server does not have.
 func (g *getter) unmet(t *treeTask) {
 	k := keeper{filter: g.c.Options.Rules.Filter}

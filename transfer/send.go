@@ -119,7 +119,7 @@ func (s *sender) all() error {
 			return localError("read", src.Path, err)
 		}
 	}
-	if err := s.rules.check("send", len(s.src), s.directoryAmong()); err != nil {
+	if err := s.rules.check("send", len(s.src), s.onlyDirectory()); err != nil {
 		return err
 	}
 	if err := s.distinct(); err != nil {
@@ -231,6 +231,12 @@ func (s *sender) resolve() (into bool, err error) {
 		err = withPath(err, strings.Join(s.dst.Path, "/"))
 	}
 	return into || must, err
+}
+
+// onlyDirectory tells whether the first source is a directory, or leads to one.
+func (s *sender) onlyDirectory() bool {
+	info, err := os.Stat(s.src[0].Path)
+	return s.src[0].Stdin == nil && err == nil && info.IsDir()
 }
 
 // directoryAmong tells whether a source is a directory.

@@ -164,7 +164,10 @@ func (x *extras) guard(s *sender) error {
 	if limit < 0 {
 		limit = total/100*x.o.MaxPercent + total%100*x.o.MaxPercent/100
 	}
-	if n > limit || x.over > 0 {
+	if x.over > 0 {
+		return no(KindMaxDelete, x.top, "%d entries at the destination would be deleted, of which a run takes %d", n, len(x.list))
+	}
+	if n > limit {
 		return no(KindMaxDelete, x.top, "%d of the %d entries at the destination would be deleted, and --max-delete allows %d", n, total, limit)
 	}
 	return nil

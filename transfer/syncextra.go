@@ -11,7 +11,6 @@ import (
 	"syscall"
 
 	"xfer/transfer/durable"
-	"xfer/transfer/sink"
 	"xfer/transfer/tree"
 	"xfer/transfer/wire"
 )
@@ -30,6 +29,7 @@ type extras struct {
 	keeps   keeper
 	deleted int64
 	refused error // why nothing was deleted, where the rest arrived
+	bytes   int64 // of list
 	over    int64 // entries of the target that there was no room for in list
 
 	mu     sync.Mutex
@@ -38,8 +38,8 @@ type extras struct {
 	plan   []Event    // of entries with something in their way
 }
 
-// maxExtras is how many entries are deleted in one run: a list of them is held.
-const maxExtras = 1 << 24
+// maxExtras is how much is deleted in one run, in bytes of the list that is held.
+const maxExtras = 512 << 20
 
 // inTheWay is an entry of the source that cannot be stored, since something has its name: a directory where it is none, or something else
 // where it is one.
@@ -57,7 +57,7 @@ type extraEntry struct {
 
 // begin forgets what an earlier session told.
 func (x *extras) begin() {
-	x.list, x.total, x.entries, x.mounts, x.devices, x.refused, x.over, x.inWay, x.plan = nil, 0, 0, nil, nil, nil, 0, nil, nil
+	x.list, x.total, x.entries, x.mounts, x.devices, x.refused, x.bytes, x.over, x.inWay, x.plan = nil, 0, 0, nil, nil, nil, 0, 0, nil, nil
 	x.stays = map[string]bool{}
 	if len(x.o.Backup) > 0 {
 		x.stays[strings.Join(x.o.Backup, "/")] = true
@@ -79,15 +79,21 @@ func (x *extras) inBackup(path string) bool {
 // told takes what the receiver says of names that only it has.
 func (x *extras) told(m wire.TreeExtra) {
 	for _, e := range m.Entries {
-		if len(x.list) >= maxExtras {
-			x.over++
-			continue
-		}
-		x.list = append(x.list, extraEntry{strings.Join(e.Path.Parts(), "/"), int64(min(e.Size, 1<<62)), e.Kind == wire.Kind(sink.Directory)})
+		x.add(strings.Join(e.Path.Parts(), "/"), e.Size, e.Kind)
 	}
 	if m.Last {
 		x.total = int64(min(m.Total, 1<<62))
 	}
+}
+
+// add puts a name that may go at the end of the list, as long as there is room.
+func (x *extras) add(path string, size uint64, kind wire.Kind) {
+	x.bytes += int64(len(path)) + 64
+	if x.bytes > maxExtras {
+		x.over++
+		return
+	}
+	x.list = append(x.list, extraEntry{path, int64(min(size, 1<<62)), kind == wire.KindDir})
 }
 
 // isInTheWay tells whether an entry failed since its name is that of a directory and it is none, or the other way round.
@@ -149,7 +155,7 @@ func (s *sender) addInWay(ctx context.Context, cs *clientSession, task *treeTask
 			return err
 		}
 		e := st.entry
-		x.list = append(x.list, extraEntry{w.path, int64(min(e.Size, 1<<62)), e.Kind == wire.KindDir})
+		x.add(w.path, e.Size, e.Kind)
 		if e.Kind == wire.KindDir {
 			if err := s.addBeneath(ctx, cs, at, w.path); err != nil {
 				return err
@@ -167,11 +173,8 @@ func (s *sender) addBeneath(ctx context.Context, cs *clientSession, at Address, 
 		}
 		for _, e := range page.Entries {
 			below := path + "/" + e.Name
-			if s.extras.total++; len(s.extras.list) >= maxExtras {
-				s.extras.over++
-				continue
-			}
-			s.extras.list = append(s.extras.list, extraEntry{below, int64(min(e.Size, 1<<62)), e.Kind == wire.KindDir})
+			s.extras.total++
+			s.extras.add(below, e.Size, e.Kind)
 			if e.Kind == wire.KindDir {
 				in := Address{Root: at.Root, Path: append(slices.Clone(at.Path), e.Name)}
 				if err := s.addBeneath(ctx, cs, in, below); err != nil {

@@ -26,6 +26,9 @@ func (ss *serverSession) takeTreeOpen(id uint32, o wire.TreeOpen) error {
 			return nil, err
 		}
 		root, spec.Path, t.root = r, p, r
+		if rights := r.View.Rights(); o.Flags&wire.TreeMayDelete != 0 && (rights&sink.RDelete == 0 || rights&sink.NoReplace != 0) {
+			return nil, sink.ErrDenied // known before anything is sent
+		}
 		if !o.Backup.IsZero() {
 			if spec.Backup, err = sink.NewPath(o.Backup.Parts()...); err != nil {
 				return nil, err
