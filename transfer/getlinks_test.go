@@ -64,3 +64,16 @@ func TestGetOfContents(t *testing.T) {
 		}
 	})
 }
+
+// A directory that the server does not send is told at once.
+func TestGetOfARefusedDirectory(t *testing.T) {
+	overAll(t, func(t *testing.T, h *host) {
+		if err := os.Symlink("/etc", h.path("out")); err != nil {
+			t.Fatal(err)
+		}
+		_, err := h.newClient(Options{}).Get(t.Context(), []Address{{Path: []string{"out"}, TrailSlash: true}}, filepath.Join(t.TempDir(), "d"), nil)
+		if KindOf(err) != KindDenied {
+			t.Errorf("a link that leads out: %v", err)
+		}
+	})
+}

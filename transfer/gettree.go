@@ -112,15 +112,13 @@ func (cs *clientSession) getTree(ctx context.Context, r *treeRecv, get wire.Tree
 		r.stop(context.Cause(ctx))
 	case <-cs.ctx.Done():
 		r.stop(cs.lost())
+	case <-r.stopped: // the server has refused
 	}
 	if !r.begun() {
 		cs.mu.Lock()
 		delete(cs.treeRecvs, r.id)
 		cs.mu.Unlock()
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		return cs.lost()
+		return r.reason()
 	}
 	return <-ended
 }

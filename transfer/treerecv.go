@@ -42,6 +42,8 @@ type treeRecv struct {
 	next uint64 // number of the next entry
 	here uint64 // files that were there as they should be
 
+	stopped chan struct{} // closed at the end
+
 	mu         sync.Mutex
 	wake       *sync.Cond // queue and ended
 	queue      []wire.Message
@@ -75,7 +77,7 @@ type treeWatcher interface {
 }
 
 func (s *session) newTreeRecv(id uint32) *treeRecv {
-	t := &treeRecv{s: s, id: id, hash: crypto.NewHasher(), dec: tree.NewDecoder(), told: time.Now()}
+	t := &treeRecv{s: s, id: id, hash: crypto.NewHasher(), dec: tree.NewDecoder(), told: time.Now(), stopped: make(chan struct{})}
 	t.wake = sync.NewCond(&t.mu)
 	return t
 }
@@ -116,6 +118,7 @@ func (t *treeRecv) endLocked(err error) {
 	if !t.ended {
 		t.ended, t.err = true, err
 		t.queue = nil
+		close(t.stopped)
 		t.wake.Broadcast()
 	}
 }
@@ -125,6 +128,13 @@ func (t *treeRecv) begun() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.served
+}
+
+// reason is why the tree ended.
+func (t *treeRecv) reason() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err
 }
 
 // expect says whether this is the first TREE_OPEN, and the tree is still wanted.
