@@ -8,6 +8,10 @@
 // ([ChunkWriter.Finish]). [Stage.Checkpoint] makes what is held durable. [Stage.Publish] gives the whole,
 // verified file its final name and returns a receipt; [Stage.Park] keeps the rest for later.
 //
+// A [Tree] ([View.BeginTree]) is a whole directory: its entries are compared with what is there one by one
+// ([Tree.Take]), small files come in one piece ([Tree.Put]) and are published in groups, large ones through Stages;
+// [Tree.Finish] ends it and makes it durable.
+//
 // What it promises, whatever a peer sends and whatever a crash leaves behind:
 //
 //	I1  A published name holds exactly one version, complete, with the root that was committed.
@@ -17,7 +21,7 @@
 //	I5  A fenced attempt changes nothing.
 //	I6  A chunk is write-once: while it is not held it has one writer, afterwards none.
 //	I7  A new fingerprint gets a new data file and a new journal.
-//	I8  Nothing is written outside of the root, nor to a final name except by Publish.
+//	I8  Nothing is written outside of the root, nor to a final name except by publishing.
 //	I11 With NoReplace the set of published (path, content) only grows.
 //
 // What it does not do: speak to a network, or defend against somebody who writes into ".xfer" as the same

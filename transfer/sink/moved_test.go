@@ -32,11 +32,17 @@ func TestRootThatMoved(t *testing.T) {
 				}
 			}
 			s, _ := mustBegin(t, v, specOf(t, b, "f"))
+			tree := begin(t, v, TreeSpec{Path: mustPath(t, "top")}, source{"f": file("x")})
+			tree.take()
 			must(t, os.Rename(root, root+".away"))
 			defer os.RemoveAll(root + ".away")
 			instead()
 			if _, err := sendRest(s, b); !errors.Is(err, ErrMoved) {
 				t.Error("publish:", err)
+			}
+			tree.put()
+			if o := tree.finish(); !errors.Is(o.err, ErrMoved) || !errors.Is(o.published["f"], ErrMoved) {
+				t.Error("tree:", o.err, o.published)
 			}
 			if _, _, err := v.Begin(context.Background(), specOf(t, b, "g")); !errors.Is(err, ErrMoved) {
 				t.Error("begin:", err)

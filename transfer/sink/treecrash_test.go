@@ -39,6 +39,8 @@ func treeStories() []treeStory {
 			{name: "new", new: changed, rights: All},
 			{name: "changed", old: old, new: changed, rights: All},
 			{name: "backup", old: old, new: changed, rights: All, spec: TreeSpec{Backup: Path{parts: []string{"kept", "here"}}}},
+			{name: "backup of files", old: source{"x/f": file("old")}, new: source{"x/f": file("newer")}, rights: All, spec: TreeSpec{Backup: Path{parts: []string{"kept", "here"}}}},
+			{name: "directories", new: source{"a/b/c": dir(), "a/d": dir()}, rights: All},
 			{name: "append", old: old, new: source{"d/new": file("n"), "e/f": file("f"), "l": symlink("x"), "z": hardlink("e/f"), "same": file("same")}, rights: appendOnly},
 		} {
 			st.syncFS = syncs

@@ -62,7 +62,7 @@ type treeDir struct {
 	state    dirState
 	err      error // why it has failed
 	id       fileID
-	link     bool // it was reached through a symbolic link
+	link     bool // it, or one above it, was reached through a symbolic link
 	isRoot   bool // it is the root itself, which has our state in it
 	made     bool // by us
 	touched  bool // a name in it changes, or may
@@ -121,7 +121,7 @@ func (t *Tree) newDir(parent *treeDir, e *TreeEntry) *treeDir {
 	if parent == nil {
 		d.depth, d.bytes = len(t.spec.Path.parts), len(t.spec.Path.String())
 	} else {
-		d.depth, d.bytes = parent.depth+1, parent.bytes+1+len(e.Name)
+		d.depth, d.bytes, d.link = parent.depth+1, parent.bytes+1+len(e.Name), parent.link
 	}
 	t.mu.Lock()
 	t.live++

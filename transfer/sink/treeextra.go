@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"math"
 	"slices"
-	"sort"
 
 	"xfer/transfer/durable"
 )
@@ -26,9 +25,9 @@ func (n *nameList) at(i int) []byte {
 	return n.blob[start : start+n.ends[i]&0xff]
 }
 
+// has tells whether name is there, which was the last to be given to tellBefore.
 func (n *nameList) has(name string) bool {
-	i := sort.Search(len(n.ends), func(i int) bool { return string(n.at(i)) >= name })
-	return i < len(n.ends) && string(n.at(i)) == name
+	return n.next > 0 && string(n.at(n.next-1)) == name
 }
 
 // listNames counts the names in dir, and returns them.

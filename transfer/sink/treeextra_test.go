@@ -33,7 +33,7 @@ func TestExtraNames(t *testing.T) {
 		must(t, durable.WriteFile(d.fs, "top/.xfer-tmp-1", nil, 0o600))
 		src := source{
 			"0new": file("n"), "b/x": file("22"), "b/xx": file("n"), "d": dir(), "e": file("n"), "file/y": file("n"), "m": file("m"), "newdir/f": file("n"),
-			"linked/f": file("n"), "sub": file("a file where a directory is"),
+			"linked/f": file("n"), "linked/e/new": file("n"), "sub": file("a file where a directory is"),
 		}
 		want := []string{
 			`"top/a" 1 1`, `"top/b/y" 1 1`, `"top/b/z" 2 0`, `"top/b/z/deep" 2 0`, `"top/b/z/deep/er" 1 4`, `"top/b-" 1 1`, `"top/c" 3 0`,

@@ -151,6 +151,9 @@ func (t *Tree) finish(ctx context.Context) error {
 		return err
 	}
 	t.group.stop()
+	if err := t.d.Here(); err != nil {
+		return err
+	}
 	if err := t.makeLinks(); err != nil {
 		return err
 	}

@@ -205,6 +205,9 @@ func (t *Tree) Flush(ctx context.Context) error { return t.group.flush(ctx) }
 // commit publishes the files of a group: FORMAT.md, "Trees", has the order and why. err says that none of it may be.
 func (t *Tree) commit(g *treeGroup, err error) {
 	var kept map[*treeFile]error // of those that replace something
+	if err == nil {
+		err = t.d.Here()
+	}
 	if err == nil && t.backup {
 		kept, err = t.keepOld(g.files)
 	}

@@ -289,28 +289,41 @@ func TestNoSyncsWhereNoneAreWanted(t *testing.T) {
 
 // Nothing has changed for long: nothing is synced. Something is young: it may not be durable.
 func TestNoSyncsWhereNothingHasChanged(t *testing.T) {
-	f := crashfs.New(1)
-	now := time.Now()
-	d := mustOpen(t, f, Options{Now: func() time.Time { return now }})
-	src := source{"d/f": file("f"), "l": symlink("x")}
-	spec := TreeSpec{Path: mustPath(t, "top")}
-	mustSend(t, d.View("alice", All), spec, src)
-	for _, c := range []struct {
-		after time.Duration
-		src   source
-		syncs bool
-	}{{0, src, true}, {2 * time.Hour, src, false}, {0, source{"d/f": file("f").with(0o600), "l": symlink("x")}, true}} {
-		now = now.Add(c.after)
-		var syncs int
-		f.SetHook(func(_ int, op, name string) error {
-			if strings.HasPrefix(op, "sync") {
-				syncs++
+	synctest.Test(t, func(t *testing.T) {
+		f := crashfs.New(1)
+		d, err := Open(noClose{f}, Options{})
+		must(t, err)
+		src := source{"d/f": file("f"), "d/l": symlink("x"), "e/f": file("f")}
+		mustSend(t, d.View("alice", All), TreeSpec{Path: mustPath(t, "top")}, src)
+		for _, c := range []struct {
+			name  string
+			after time.Duration
+			do    func() error
+			syncs bool
+		}{
+			{"again at once", 0, nil, true},
+			{"two hours later", 2 * time.Hour, nil, false},
+			{"a file got its mode", 0, func() error { return f.Chmod("top/d/f", 0o644) }, true},
+			{"a link got its time", 2 * time.Hour, func() error { return f.SetTimes("top/d/l", noon) }, true},
+			{"a directory got its time", 2 * time.Hour, func() error { return f.SetTimes("top/e", noon) }, true},
+			{"two hours after that", 2 * time.Hour, nil, false},
+		} {
+			time.Sleep(c.after)
+			if c.do != nil {
+				must(t, c.do())
 			}
-			return nil
-		})
-		mustSend(t, d.View("alice", All), spec, c.src)
-		if (syncs > 0) != c.syncs {
-			t.Errorf("after %v: %d syncs", c.after, syncs)
+			var syncs int
+			f.SetHook(func(_ int, op, name string) error {
+				if strings.HasPrefix(op, "sync") {
+					syncs++
+				}
+				return nil
+			})
+			o := mustSend(t, d.View("alice", All), TreeSpec{Path: mustPath(t, "top")}, src)
+			if (syncs > 0) != c.syncs || o.result.Same != 6 {
+				t.Errorf("%s: %d syncs, %+v", c.name, syncs, o.result)
+			}
 		}
-	}
+		must(t, d.Close())
+	})
 }

@@ -26,7 +26,7 @@ func TestI11ATreeOfWhoMayOnlyAppendReplacesNothing(t *testing.T) {
 	src := source{
 		"same": file("same"), "mode": file("mode").with(0o755), "time": file("time").at(later), "other": file("xxxx").at(later), "size": file("longer"),
 		"link": symlink("z"), "tolink": symlink("z"), "samelink": symlink("b"), "linktime": symlink("c").at(later), "d": dir().with(0o777).at(later),
-		"d/f": file("f"), "d/new": file("new"), "d/sub/g": file("g"), "newlink": symlink("n"), "closed": dir().with(0o755).at(later),
+		"d/f": file("f"), "d/new": file("new"), "d/sub/g": file("g"), "newlink": symlink("n"), "closed": dir().with(0o755).at(later), "closed/new": file("c"),
 		"emptyfile": file(""), "a/first": file("same"), "hard": hardlink("a/first"), "kept": hardlink("a/first"), "z": hardlink("a/first"),
 	}
 	for name, c := range map[string]struct {
@@ -48,12 +48,18 @@ func TestI11ATreeOfWhoMayOnlyAppendReplacesNothing(t *testing.T) {
 				spec.Path = mustPath(t, "top")
 				mustSend(t, d.View("bob", All), TreeSpec{Path: spec.Path}, there)
 				before := snapshot(t, d.fs, "top")
-				o := send(t, d.View("alice", c.rights), spec, src)
+				s := begin(t, d.View("alice", c.rights), spec, src)
+				s.take()
+				if fi := must2(d.fs.Lstat("top/closed")); fi.Mode().Perm() != 0o500 {
+					t.Errorf("a directory of somebody else was opened for writing: %v", fi.Mode())
+				}
+				s.put()
+				o := s.finish()
 				must(t, o.err)
 				want := map[string]VerdictCode{
 					"": VerdictSame, "same": VerdictSame, "mode": VerdictSame, "time": VerdictSame, "other": VerdictFailed, "size": VerdictFailed,
 					"link": VerdictFailed, "tolink": VerdictFailed, "samelink": VerdictSame, "linktime": VerdictSame, "d": VerdictSame, "d/f": VerdictSame,
-					"d/new": VerdictNew, "d/sub": VerdictMade, "d/sub/g": VerdictNew, "newlink": VerdictMade, "closed": VerdictSame, "emptyfile": VerdictSame,
+					"d/new": VerdictNew, "closed/new": VerdictNew, "d/sub": VerdictMade, "d/sub/g": VerdictNew, "newlink": VerdictMade, "closed": VerdictSame, "emptyfile": VerdictSame,
 					"a": VerdictMade, "a/first": VerdictNew, "hard": VerdictLinked, "kept": VerdictLinked, "z": VerdictLinked,
 				}
 				maps.Copy(want, c.want)
@@ -75,7 +81,7 @@ func TestI11ATreeOfWhoMayOnlyAppendReplacesNothing(t *testing.T) {
 				after := snapshot(t, d.fs, "top")
 				for p := range before {
 					now, old := after[p], before[p]
-					if p == "top" || p == "top/d" { // there are new names in them
+					if p == "top" || p == "top/d" || p == "top/closed" { // there are new names in them
 						now, old = now[:10], old[:10]
 					}
 					if now != old {

@@ -115,10 +115,7 @@ func (t *Tree) present(d *treeDir, fi fs.FileInfo) {
 	d.state, d.id = dirPresent, fileIDOf(fi)
 	d.mode = fi.Mode() & (fs.ModePerm | specialBits)
 	root := t.d.root
-	d.young = t.isYoung(fi)
-	if d.young && d.parent != nil {
-		d.parent.young = true // its name may not be durable
-	}
+	d.young = t.isYoung(fi) // so it is when a name in it is
 	d.isRoot = d.at == "." || d.id.known && d.id.id.Dev == root.Dev && d.id.id.Inode == root.Inode
 }
 
@@ -231,7 +228,7 @@ func (t *Tree) push(d *treeDir, v Verdict) Verdict {
 	if l.fs, err = t.cache.pin(d); err != nil {
 		return t.fail(d, err)
 	}
-	if t.spec.Extra != nil && !d.made && !d.link {
+	if t.spec.Extra != nil && !d.made && !d.link { // what is beyond a link is somebody else's as well
 		if l.names, err = t.listNames(l.fs, d.isRoot); err != nil {
 			return t.fail(d, err)
 		}
