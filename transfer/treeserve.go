@@ -69,7 +69,14 @@ func (t *treeRecv) place(ss *serverSession, entry uint64) (GrantedRoot, sink.Pat
 	tr := t.tree
 	t.mu.Unlock()
 	if tr != nil {
-		if p, e, ok := tr.Path(entry); ok && e.Kind == sink.File {
+		p, e, ok := tr.Path(entry)
+		if !ok { // the sender has compared it, and has another
+			if v := tr.Decide(entry, true); v.Code == sink.VerdictFailed && !errors.Is(v.Err, sink.ErrRange) {
+				return GrantedRoot{}, sink.Path{}, v.Err
+			}
+			p, e, ok = tr.Path(entry)
+		}
+		if ok && e.Kind == sink.File {
 			return t.root, p, nil
 		}
 	}

@@ -18,6 +18,7 @@ import (
 func TestLastWordsBeforeClose(t *testing.T) {
 	transporttest.Run(t, func(t *testing.T, f transporttest.Fixture) {
 		n := f.Pair(t)
+		fastest := time.Hour // of a machine that is busy with other things a single one says little
 		for range 10 {
 			client, server := n.Connect(t)
 			c, s := mustStreams(t, client, server)
@@ -39,10 +40,11 @@ func TestLastWordsBeforeClose(t *testing.T) {
 			client.Close(0, "")
 			<-client.Done()
 			<-server.Done()
-			if d := time.Since(start); d > 500*time.Millisecond {
-				t.Errorf("both closed, but it took %v", d)
-			}
+			fastest = min(fastest, time.Since(start))
 			wg.Wait()
+		}
+		if fastest > 500*time.Millisecond {
+			t.Errorf("both closed, but it never took less than %v", fastest)
 		}
 	})
 }
