@@ -51,8 +51,13 @@ func (o *osFS) syncFS() error {
 			return errors.ErrUnsupported
 		}
 		err := unix.Syncfs(fd)
-		if err == unix.ENOSYS || err == unix.EPERM { // a sandbox forbids the call
+		switch {
+		case err == unix.ENOSYS, err == unix.EPERM: // a sandbox forbids the call
 			return errors.ErrUnsupported
+		case err == nil && !kernelAtLeast(5, 17):
+			// Until then it did not hand on what the file system itself had to say (a journal that cannot be written):
+			// "sync_filesystem ignores the return code from ->sync_fs" (D. Wong, January 2022). fsync does.
+			return unix.Fsync(fd)
 		}
 		return err
 	})

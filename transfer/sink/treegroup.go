@@ -113,7 +113,7 @@ func (c *committer) arrived(g *treeGroup, f *treeFile) {
 	if f != nil {
 		g.files = append(g.files, f)
 	}
-	if g.writing--; g.writing == 0 {
+	if g.writing--; g.writing == 0 && g == c.before { // which run waits for
 		c.cond.Broadcast()
 	}
 }

@@ -41,8 +41,10 @@ func (t *Tree) same(fsys durable.FS, name string, fi fs.FileInfo, m Meta) Verdic
 
 // isYoung tells whether something that is there as it should be may not be durable: a run that ended early may have made it.
 func (t *Tree) isYoung(fi fs.FileInfo) bool {
-	id, ok := durable.IDOf(fi)
-	return !ok || id.CTime > t.youngAfter
+	if id, ok := durable.IDOf(fi); ok {
+		return id.CTime > t.youngAfter
+	}
+	return fi.ModTime().UnixNano() > t.youngAfter
 }
 
 // grains are the units of time that file systems keep: NTFS, HFS+ and macOS' calls, ..., exFAT, ext3, FAT.
