@@ -34,7 +34,10 @@ type getTask struct {
 
 	fresh   bool
 	resumed bool
+	counted bool // it has arrived, and is among the files of the result
 }
+
+func (t *getTask) wasCounted() bool { return t.counted }
 
 // getTop is a local directory that tasks write beneath, as a root of its own: nothing that a server names leads out of it.
 type getTop struct {
@@ -453,6 +456,7 @@ func (g *getter) arrived(ctx context.Context, t *getTask, p sink.Path, out outco
 			return &Error{Op: "verify", Path: t.shown, Kind: KindVerify, Err: errors.New("read again, it is not what was received")}
 		}
 	}
+	t.counted = true
 	switch out.state {
 	case wire.StateSame, wire.StateExists:
 		g.m.file(t.shown, "skipped", out.size, counted, true)

@@ -147,5 +147,5 @@ func selectionFor(m wire.TreeGet, root string, top durable.FS) (tree.Selection, 
 	if err != nil {
 		return nil, err
 	}
-	return selection{d}, nil
+	return d.Selection(), nil
 }

@@ -3,7 +3,6 @@ package transfer
 import (
 	"context"
 	"errors"
-	"iter"
 	"path/filepath"
 	"strings"
 
@@ -43,16 +42,6 @@ func (r *Rules) filter() *tree.Filter {
 func (r *Rules) walk() tree.WalkOptions {
 	return tree.WalkOptions{OneFileSystem: r.OneFileSystem, CopyLinks: r.FollowLinks, AbsoluteLinks: r.FollowLinks}
 }
-
-// selection makes a DirFilter what a walk wants.
-type selection struct{ *tree.DirFilter }
-
-func (s selection) Enter(name string, dir durable.FS) (tree.Selection, error) {
-	d, err := s.DirFilter.Enter(name, tree.OpenIn(dir))
-	return selection{d}, err
-}
-
-func (s selection) Names() (iter.Seq[string], bool) { return s.DirFilter.Names() }
 
 // rootFilter begins a walk of top, which the rules see by this name; "" means that its contents are at their top, as with rsync's "dir/".
 func rootFilter(f *tree.Filter, name string, top durable.FS) (*tree.DirFilter, error) {

@@ -56,7 +56,10 @@ type sendTask struct {
 	moving  bool   // the source changed between two tries: its size and time prove nothing
 	fresh   bool
 	resumed bool // what was there before this run has been counted
+	counted bool // it has arrived, and is among the files of the result
 }
+
+func (t *sendTask) wasCounted() bool { return t.counted }
 
 // sendRoot is an opened directory that tasks read beneath.
 type sendRoot struct {
@@ -518,6 +521,7 @@ func (s *sender) arrived(ctx context.Context, cs *clientSession, t *sendTask, sr
 			return &Error{Op: "verify", Path: t.shown, Kind: KindVerify, Err: errors.New("read again at the target, it is not what was sent")}
 		}
 	}
+	t.counted = true
 	switch out.state {
 	case wire.StateSame, wire.StateExists:
 		s.m.file(t.shown, "skipped", out.size, counted, true)

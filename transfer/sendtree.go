@@ -70,12 +70,16 @@ func (t *treeTask) found(path string) (*treeSlot, bool) {
 	defer t.mu.Unlock()
 	slot := &treeSlot{path: path, counted: t.seen[path]}
 	delete(t.seen, path)
-	slot.old = t.late[path] == nil && (t.marked && !treeAfter(path, t.mark) || t.beyond[path])
+	late := t.late[path]
+	slot.old = late == nil && (t.marked && !treeAfter(path, t.mark) || t.beyond[path])
+	if f, ok := late.(interface{ wasCounted() bool }); ok && f.wasCounted() { // its session was lost right after that
+		slot.old = true
+	}
 	if slot.old && isBeneath(path, t.redo) && !t.redone[path] {
 		slot.old, slot.counted = false, true
 	}
 	t.order = append(t.order, slot)
-	return slot, !slot.old && t.late[path] == nil
+	return slot, !slot.old && late == nil
 }
 
 // count tells whether a new entry has to be counted among those that were found.
@@ -382,7 +386,7 @@ func (s *sender) selection(task *treeTask) (tree.Selection, error) {
 	if err != nil {
 		return nil, err
 	}
-	return selection{d}, nil
+	return d.Selection(), nil
 }
 
 // treeItems walks the directory start of fsys, whose end is not before what was retained of the items is released.
