@@ -148,6 +148,11 @@ func (a *address) setIPv6(s string) error {
 	if err != nil || !ip.Is6() {
 		return fmt.Errorf("%s is no IPv6 address", quote(s))
 	}
+	if strings.ContainsFunc(ip.Zone(), func(r rune) bool { // the name of a network interface, as eth0.7 or "wlan0-1"
+		return r == unicode.ReplacementChar || !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(".-_:+", r)
+	}) {
+		return fmt.Errorf("%s is no IPv6 address with the name of a network interface behind it", quote(s))
+	}
 	a.host = ip.String()
 	return nil
 }

@@ -104,7 +104,7 @@ func TestIsRemote(t *testing.T) {
 }
 
 func FuzzParseAddress(f *testing.F) {
-	for _, s := range []string{"nas:a/b", "me@[::1]:/r/x", "xfer://nas:7420/r/a", "nas:..", "a:b:c", "[fe80::1%eth0]:a"} {
+	for _, s := range []string{"nas:a/b", "me@[::1]:/r/x", "xfer://nas:7420/r/a", "nas:..", "a:b:c", "[fe80::1%eth0]:a", "[1:1::1% 0]"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
