@@ -175,7 +175,7 @@ func (t *treeRecv) serve(o wire.TreeOpen) {
 
 func (t *treeRecv) work(o wire.TreeOpen) (int64, error) {
 	spec := sink.TreeSpec{
-		ID: [16]byte(o.Tree), Durability: durabilityOf(o.Durability), Published: t.onPublished, Busy: t.stillBusy,
+		ID: [16]byte(o.Tree), Durability: durabilityOf(o.Durability), Published: t.onPublished, Small: maxPacked, Busy: t.stillBusy,
 		NoClobber: o.Flags&wire.TreeNoClobber != 0, IgnoreExisting: o.Flags&wire.TreeIgnoreExisting != 0,
 		Existing: o.Flags&wire.TreeExisting != 0, Update: o.Flags&wire.TreeUpdate != 0, DryRun: o.Flags&wire.TreeDryRun != 0,
 		// What a link leads to may itself be in the tree: then what is there by one name would be removed by the other.

@@ -43,6 +43,9 @@ type TreeSpec struct {
 	// Published is told what became of an entry after its verdict: a file that was Put has its final name, a hard link
 	// was made (err nil), or not. It may be called from several goroutines, and may call no method of the Tree but Drop.
 	Published func(no uint64, err error)
+	// Small is the size, in bytes, of the largest file that is Put. When nothing is awaited of files up to it, what has come is
+	// published soon, not only when there is more of it. 0: when there is more, or after a second.
+	Small int64
 	// Busy is called about once a second while something takes long. It may be called from several goroutines. May be nil.
 	Busy func()
 }
@@ -108,6 +111,7 @@ type treeLimits struct {
 	openFiles   int           // of a group whose files stay open
 	groupBytes  int64         // of a group
 	groupEvery  time.Duration // after its first file
+	groupQuiet  time.Duration // after its newest file, if no other is awaited
 	young       time.Duration // of files that may not be durable
 	leftBehind  time.Duration // after which a file ".xfer-tmp-..." is nobody's
 	syncWorkers int
@@ -116,7 +120,7 @@ type treeLimits struct {
 func defaultTreeLimits() treeLimits {
 	return treeLimits{
 		wanted: 1 << 16, dirs: 128, spool: 4 << 20,
-		groupFiles: 1024, openFiles: 128, groupBytes: 32 << 20, groupEvery: time.Second,
+		groupFiles: 1024, openFiles: 128, groupBytes: 32 << 20, groupEvery: time.Second, groupQuiet: 20 * time.Millisecond,
 		young: time.Hour, leftBehind: time.Hour, syncWorkers: 16,
 	}
 }
@@ -163,6 +167,7 @@ type Tree struct {
 	mu     sync.Mutex // guards what follows
 	ended  error      // why nothing more is taken
 	wanted map[uint64]*wanted
+	small  int           // of wanted: small files that have not been Put
 	live   int           // directories that somebody refers to
 	free   chan struct{} // closed and made anew when there is more room
 	waits  bool          // somebody waits for that

@@ -14,6 +14,7 @@ type treeGroup struct {
 	joined  int   // files, those too that are being written
 	bytes   int64 // of them
 	writing int
+	began   time.Time
 	due     bool // it is to be published though it is not full
 	timer   *time.Timer
 	err     error         // why none of it may be published
@@ -39,8 +40,9 @@ type committer struct {
 	runs   bool
 	ended  bool
 	way    syncWay
-	cur    *treeGroup // is filling
-	before *treeGroup // is being published
+	cur    *treeGroup    // is filling
+	cost   time.Duration // of the newest commit
+	before *treeGroup    // is being published
 }
 
 func (c *committer) init(t *Tree) {
@@ -89,7 +91,7 @@ func (c *committer) join(size int64) (g *treeGroup, keepOpen bool, err error) {
 
 // begin makes a new group to be filled. mu is held.
 func (c *committer) begin() {
-	g := &treeGroup{done: make(chan struct{})}
+	g := &treeGroup{done: make(chan struct{}), began: time.Now()}
 	c.cur = g
 	g.timer = time.AfterFunc(c.t.max.groupEvery, func() {
 		c.mu.Lock()
@@ -112,10 +114,18 @@ func (c *committer) arrived(g *treeGroup, f *treeFile) {
 	defer c.mu.Unlock()
 	if f != nil {
 		g.files = append(g.files, f)
+		if g == c.cur && c.t.allPut() {
+			g.timer.Reset(c.quiet(g))
+		}
 	}
 	if g.writing--; g.writing == 0 && g == c.before { // which run waits for
 		c.cond.Broadcast()
 	}
+}
+
+// quiet is when g is due if nothing more comes: soon, as long as what a group costs is a tenth of the time. mu is held.
+func (c *committer) quiet(g *treeGroup) time.Duration {
+	return min(max(c.t.max.groupQuiet, 10*c.cost), c.t.max.groupEvery-time.Since(g.began))
 }
 
 // run publishes groups until stop.
@@ -138,8 +148,10 @@ func (c *committer) run() {
 		}
 		err := g.err
 		c.mu.Unlock()
+		began := time.Now()
 		c.t.commit(g, err)
 		c.mu.Lock()
+		c.cost = time.Since(began)
 		c.before = nil
 		close(g.done)
 		c.cond.Broadcast()

@@ -73,6 +73,47 @@ func TestGroupsEndByThemselves(t *testing.T) {
 	})
 }
 
+// What has come is published soon when no other small file is awaited; a large one may still be.
+func TestGroupsEndWhenNothingSmallIsAwaited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d, err := Open(crashfs.New(1), Options{})
+		must(t, err)
+		defer d.Close()
+		var told atomic.Int64
+		src := numbered(3)
+		src["d/9999"] = file(strings.Repeat("large", 100))
+		s := begin(t, d.View("alice", All), TreeSpec{Path: mustPath(t, "top"), Small: 100, Published: func(uint64, error) { told.Add(1) }}, src)
+		s.take()
+		nos := s.wanted()
+		put := func(i int) error {
+			data := []byte(s.src[s.paths[nos[i]]].data)
+			return s.tree.Put(nos[i], data, digest(data), nil)
+		}
+		want := func(n int64) {
+			t.Helper()
+			synctest.Wait()
+			if got := told.Load(); got != n {
+				t.Fatalf("%d are published, want %d", got, n)
+			}
+		}
+		must(t, put(0))
+		time.Sleep(500 * time.Millisecond)
+		want(0) // two are awaited
+		must(t, put(1))
+		if err := s.tree.Put(nos[2], []byte("other"), digest([]byte("else")), nil); err == nil {
+			t.Fatal("content of another hash was taken")
+		}
+		time.Sleep(400 * time.Millisecond)
+		want(0) // the third one still is
+		must(t, put(2))
+		time.Sleep(19 * time.Millisecond)
+		want(0)
+		time.Sleep(time.Millisecond)
+		want(3)
+		must(t, s.tree.Close())
+	})
+}
+
 // While a group is being published another one fills, and no third.
 func TestPutWaitsWhileTwoGroupsAreOnTheirWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

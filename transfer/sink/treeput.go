@@ -39,6 +39,7 @@ func (t *Tree) Put(no uint64, content []byte, root crypto.Digest, m *Meta) error
 	ok := w != nil && w.state == wantOpen
 	if ok {
 		w.state = wantPut
+		t.awaits(w, -1)
 	}
 	t.mu.Unlock()
 	if !ok {
@@ -49,6 +50,7 @@ func (t *Tree) Put(no uint64, content []byte, root crypto.Digest, m *Meta) error
 	if err != nil {
 		t.mu.Lock()
 		w.state = wantOpen
+		t.awaits(w, 1)
 		t.mu.Unlock()
 		return fmt.Errorf("put: %w", err)
 	}

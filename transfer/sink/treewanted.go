@@ -22,6 +22,7 @@ type wanted struct {
 	dir    *treeDir
 	name   string
 	size   int64
+	small  bool // it will be Put
 	meta   Meta
 	state  wantState // guarded by Tree.mu
 	sparse bool
@@ -83,6 +84,22 @@ func (t *Tree) want(w *wanted) {
 	defer t.mu.Unlock()
 	w.dir.refs++
 	t.wanted[w.no] = w
+	w.small = w.size <= t.spec.Small
+	t.awaits(w, 1)
+}
+
+// awaits counts the small files that are to come, of which w is one more or less. mu is held.
+func (t *Tree) awaits(w *wanted, n int) {
+	if w.small {
+		t.small += n
+	}
+}
+
+// allPut tells whether every small file that is wanted was Put.
+func (t *Tree) allPut() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.small == 0 && t.spec.Small > 0
 }
 
 // forget takes entry no from what is wanted, if it is and ok (nil: always) says so. The caller gives up w.dir by unref.
@@ -94,6 +111,9 @@ func (t *Tree) forget(no uint64, ok func(*wanted) bool) *wanted {
 		return nil
 	}
 	delete(t.wanted, no)
+	if w.state != wantPut {
+		t.awaits(w, -1)
+	}
 	t.freed()
 	t.mu.Unlock()
 	t.unref(w.dir)
