@@ -6,6 +6,6 @@ const (
 	CapTree   = "tree1"    // PACK, the messages of trees, Open.Tree and Open.Entry
 	CapZstd   = "zstd"     // DataZstd, and PackZstd with CapTree
 	CapZstdOn = "zstd.on"  // in a HELLO: the server is to compress what is worth it, however fast the link is
-	CapZero   = "zero1"    // DataZero and OpenSparse
+	CapZero   = "zero1"    // DataZero, OpenSparse, Zeros and Get.Dense
 	CapDelta  = "delta1"   // DataOld, Opened.Old, Hashes.Old and what goes with them
 )

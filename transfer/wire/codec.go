@@ -29,7 +29,7 @@ var specs = [len(typeNames)]spec{
 	THello: specOf[Hello](), TWelcome: specOf[Welcome](), TJoin: specOf[Join](), TJoined: specOf[Joined](),
 	TPing: specOf[Ping](), TPong: specOf[Pong](), TGoAway: specOf[GoAway](), TBye: specOf[Bye](), TError: specOf[Error](),
 	TOpen: specOf[Open](), TOpened: specOf[Opened](), TAck: specOf[Ack](), TNack: specOf[Nack](),
-	TCommit: specOf[Commit](), TReceipt: specOf[Receipt](), TAbort: specOf[Abort](),
+	TCommit: specOf[Commit](), TReceipt: specOf[Receipt](), TAbort: specOf[Abort](), TZeros: specOf[Zeros](),
 	TGet: specOf[Get](), TList: specOf[List](), TEntries: specOf[Entries](), TStat: specOf[Stat](),
 	TStated: specOf[Stated](), TMkdir: specOf[Mkdir](), TRemove: specOf[Remove](), TRename: specOf[Rename](),
 	TDone: specOf[Done](), TSpace: specOf[Space](), TSpaced: specOf[Spaced](), THashes: specOf[Hashes](),

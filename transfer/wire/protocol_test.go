@@ -354,6 +354,7 @@ func TestTagsHaveTheLimits(t *testing.T) {
 		{"OPENED parts", at(TOpened, 4).count, MaxRanges},
 		{"ACK received", at(TAck, 1).count, MaxRanges},
 		{"ACK durable", at(TAck, 2).count, MaxRanges},
+		{"ZEROS chunks", at(TZeros, 1).count, MaxRanges},
 		{"NACK chunk", at(TNack, 1).max, MaxChunks - 1},
 		{"COMMIT size", at(TCommit, 3).max, MaxFileSize},
 		{"COMMIT fingerprint", at(TCommit, 5).max, MaxFingerprint},

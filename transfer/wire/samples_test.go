@@ -52,12 +52,13 @@ func samples(t testing.TB) []Message {
 		Opened{State: StateSame},
 		Ack{}, Ack{Durable: Ranges{{Start: 0, Count: MaxChunks}}},
 		Ack{Received: Ranges{{Start: 3, Count: 2}, {Start: 6, Count: 1}}},
+		Zeros{Chunks: Ranges{{Start: 0, Count: 1}}}, Zeros{Chunks: Ranges{{Start: 1, Count: 5}, {Start: 7, Count: MaxChunks - 7}}},
 		Nack{Code: CodeChunkBad}, Nack{Chunk: MaxChunks - 1, Code: 0x0177},
 		Commit{}, Commit{RootHash: hash, Size: MaxFileSize, Fingerprint: []byte("fp"), Meta: &meta},
 		Receipt{}, receipt,
 		Abort{}, Abort{Keep: true, Code: CodeSourceChanged},
 		Get{Handle: 1}, Get{Root: "r", Path: p, Handle: 1<<32 - 1, ChunkLog2Max: 18},
-		List{Depth: 1}, List{Root: "r", Path: p, Depth: 1, Cursor: []byte("b\xff")},
+		Get{Path: p, Handle: 1, Dense: true}, List{Depth: 1}, List{Root: "r", Path: p, Depth: 1, Cursor: []byte("b\xff")},
 		Entries{},
 		Entries{Entries: []Entry{
 			{Name: "\x1b[2J", Kind: KindFile, Size: maxInt, Mode: 0o644, MTimeNS: -1 << 63},
@@ -286,7 +287,7 @@ func TestSamplesHaveEveryType(t *testing.T) {
 			t.Errorf("no sample of %v", typ)
 		}
 	}
-	if len(n) != len(allTypes()) || len(n) != 46 {
-		t.Errorf("%d types have samples, %d are decoded, want 46", len(n), len(allTypes()))
+	if len(n) != len(allTypes()) || len(n) != 47 {
+		t.Errorf("%d types have samples, %d are decoded, want 47", len(n), len(allTypes()))
 	}
 }

@@ -26,6 +26,7 @@ const (
 	TCommit  Type = 0x17
 	TReceipt Type = 0x18
 	TAbort   Type = 0x19
+	TZeros   Type = 0x1A
 
 	TGet      Type = 0x20
 	TList     Type = 0x21
@@ -65,7 +66,7 @@ var typeNames = [...]string{
 	THello: "HELLO", TWelcome: "WELCOME", TJoin: "JOIN", TJoined: "JOINED", TPing: "PING", TPong: "PONG",
 	TGoAway: "GOAWAY", TBye: "BYE", TError: "ERROR",
 	TOpen: "OPEN", TOpened: "OPENED", TData: "DATA", TAck: "ACK", TNack: "NACK", TCommit: "COMMIT",
-	TReceipt: "RECEIPT", TAbort: "ABORT",
+	TReceipt: "RECEIPT", TAbort: "ABORT", TZeros: "ZEROS",
 	TGet: "GET", TList: "LIST", TEntries: "ENTRIES", TStat: "STAT", TStated: "STATED", TMkdir: "MKDIR",
 	TRemove: "REMOVE", TRename: "RENAME", TDone: "DONE", TSpace: "SPACE", THashes: "HASHES", THashList: "HASHLIST",
 	TSymlink: "SYMLINK", TSetMeta: "SETMETA", TSpaced: "SPACED",
