@@ -36,7 +36,7 @@ func (r receiver) accept(ctx context.Context, o wire.Open, path sink.Path, busy 
 	}
 	spec := sink.Spec{
 		Transfer: [16]byte(o.Transfer), Path: path, Size: size, ChunkLog2: o.ChunkLog2, Fingerprint: o.Fingerprint,
-		Fresh: o.Flags&wire.OpenFresh != 0, Meta: sinkMeta(o.Meta), Busy: busy,
+		Fresh: o.Flags&wire.OpenFresh != 0, Sparse: o.Flags&wire.OpenSparse != 0, Meta: sinkMeta(o.Meta), Busy: busy,
 	}
 	switch o.IfExists {
 	case wire.IfExistsFail:

@@ -390,6 +390,7 @@ func (g *getter) file(ctx context.Context, cs *clientSession, t *getTask, p sink
 	}
 	f.onWire = g.m.sent
 	f.onData = func(n int64) { count(n); g.m.acked(n) }
+	f.onZeros = func(n int64) { count(n); g.m.holes(n) }
 	f.onResumed = func(n int64) {
 		count(n)
 		g.m.resumed(n)

@@ -895,6 +895,10 @@ func TestWhatWasNotAgreedIsRefused(t *testing.T) {
 				p.send(2, wire.Hashes{Count: 1, Old: true})
 				return p.mustEnd()
 			},
+			"ZEROS": func(p *rawPeer) wire.Code {
+				p.send(2, wire.Zeros{Chunks: wire.Ranges{{Start: 0, Count: 1}}})
+				return p.mustEnd()
+			},
 			"OPEN with holes": func(p *rawPeer) wire.Code {
 				o := openMessage(p.t, "y", 1<<20)
 				o.Flags = wire.OpenSparse

@@ -134,6 +134,15 @@ func (m *meter) acked(n int64) {
 	m.tick()
 }
 
+// holes counts bytes that are done and never crossed the wire, so they say nothing about its rate.
+func (m *meter) holes(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.doneBytes += n
+	m.lastWork = time.Now()
+	m.tick()
+}
+
 func (m *meter) resumed(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -2,8 +2,10 @@ package transfer
 
 import (
 	"cmp"
+	"math/bits"
 	"slices"
 
+	"xfer/crypto"
 	"xfer/transfer/sink"
 	"xfer/transfer/wire"
 )
@@ -29,6 +31,106 @@ func (c *chunkSet) add(i int64) bool {
 	c.bits[i>>6] |= 1 << (i & 63)
 	c.count++
 	return true
+}
+
+// chunkMask is the part of word w that lies in the count numbers from first on.
+func chunkMask(w, first, count int64) uint64 {
+	m := ^uint64(0)
+	if lo := first - w<<6; lo > 0 {
+		m <<= lo
+	}
+	if hi := first + count - w<<6; hi < 64 {
+		m &= 1<<hi - 1
+	}
+	return m
+}
+
+// grow makes room for the chunks below n.
+func (c *chunkSet) grow(n int64) {
+	if more := (n+63)>>6 - int64(len(c.bits)); more > 0 {
+		c.bits = append(c.bits, make([]uint64, more)...)
+	}
+}
+
+// addRange adds count chunks from first on.
+func (c *chunkSet) addRange(first, count int64) {
+	if count <= 0 {
+		return
+	}
+	c.grow(first + count)
+	for w := first >> 6; w <= (first+count-1)>>6; w++ {
+		m := chunkMask(w, first, count) &^ c.bits[w]
+		c.bits[w] |= m
+		c.count += int64(bits.OnesCount64(m))
+	}
+}
+
+// moveRange moves the members among count chunks from first on to dst, and returns how many of them dst had not.
+func (c *chunkSet) moveRange(dst *chunkSet, first, count int64) (added int64) {
+	end := min(first+count, int64(len(c.bits))<<6)
+	if first >= end {
+		return 0
+	}
+	dst.grow(end)
+	for w := first >> 6; w <= (end-1)>>6; w++ {
+		m := chunkMask(w, first, end-first) & c.bits[w]
+		c.bits[w] &^= m
+		c.count -= int64(bits.OnesCount64(m))
+		added += int64(bits.OnesCount64(m &^ dst.bits[w]))
+		dst.bits[w] |= m
+	}
+	dst.count += added
+	return added
+}
+
+// next returns the first member at or after i, -1 where there is none.
+func (c *chunkSet) next(i int64) int64 {
+	for w := i >> 6; w < int64(len(c.bits)); w++ {
+		x := c.bits[w]
+		if w == i>>6 {
+			x &= ^uint64(0) << (i & 63)
+		}
+		if x != 0 {
+			return w<<6 + int64(bits.TrailingZeros64(x))
+		}
+	}
+	return -1
+}
+
+// end returns the first chunk at or after i that is no member.
+func (c *chunkSet) end(i int64) int64 {
+	for w := i >> 6; w < int64(len(c.bits)); w++ {
+		x := ^c.bits[w]
+		if w == i>>6 {
+			x &= ^uint64(0) << (i & 63)
+		}
+		if x != 0 {
+			return w<<6 + int64(bits.TrailingZeros64(x))
+		}
+	}
+	return max(i, int64(len(c.bits))<<6)
+}
+
+// cvTable has the CVs of chunks in pages, so that those that are zeros, and have none here, take no memory.
+type cvTable map[int64]*[cvPage]crypto.CV
+
+const cvPage = 256
+
+func (t cvTable) set(i int64, cv crypto.CV) {
+	p := t[i/cvPage]
+	if p == nil {
+		p = new([cvPage]crypto.CV)
+		t[i/cvPage] = p
+	}
+	p[i%cvPage] = cv
+}
+
+// get returns the CV of chunk i, the zero CV where it was not set.
+func (t cvTable) get(i int64) (cv crypto.CV) {
+	if p := t[i/cvPage]; p != nil {
+		cv = p[i%cvPage]
+	}
+	return cv
 }
 
 // toRanges makes the sorted, joined ranges of chunk numbers; list is sorted in place.

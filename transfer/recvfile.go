@@ -15,6 +15,7 @@ import (
 // landing is where the bytes of one transfer go: a stage of a sink, or a pipe.
 type landing interface {
 	Claim(chunk, offset int64) (chunkWriter, error)
+	Zero(ctx context.Context, first, count int64) (bytes int64, err error)
 	Held() (chunks, bytes int64)
 	CVs(first, count int64) ([]crypto.CV, error)
 	Checkpoint(ctx context.Context) ([]sink.Range, error)
@@ -71,6 +72,7 @@ type recvFile struct {
 	receiptOf func(o wire.Open, p sink.Published) (wire.Receipt, error)
 	finished  func(outcome, error) // called once, at the end; may be nil
 	onData    func(bytes int64)    // verified payload; may be nil
+	onZeros   func(bytes int64)    // holes that were made; may be nil
 	onResumed func(bytes int64)    // may be nil
 	onWire    func(bytes int64)    // payload that has come; may be nil
 
@@ -106,7 +108,7 @@ func (f *recvFile) begin(o wire.Open) {
 	f.mu.Unlock()
 	var acc accepted
 	var err error
-	if o.Flags&^wire.OpenFresh != 0 {
+	if o.Flags&^wire.OpenFresh&^wire.OpenSparse != 0 || o.Flags&wire.OpenSparse != 0 && !f.s.agreed(wire.CapZero) {
 		err = notAgreed("OPEN with flags %#x", o.Flags)
 	} else {
 		acc, err = f.accept(f.s.ctx, o, f.stillBusy)
@@ -169,6 +171,8 @@ func (f *recvFile) take(m wire.Message) error {
 		return f.takeCommit(m)
 	case wire.Abort:
 		f.stop(m.Keep, errorOf(wire.Error{Code: m.Code, Text: "the sender gave up"}))
+	case wire.Zeros:
+		return f.takeZeros(m)
 	case wire.Hashes:
 		f.mu.Lock()
 		land, total := f.land, f.total
@@ -205,8 +209,8 @@ func notAgreed(format string, args ...any) error {
 
 // takeData takes one DATA frame of stream st.
 func (s *session) takeData(st *stream, id uint32, d wire.Data) error {
-	old := d.Flags&wire.DataOld != 0
-	if d.Flags&wire.DataZero != 0 || old && !s.agreed(wire.CapDelta) {
+	old, zero := d.Flags&wire.DataOld != 0, d.Flags&wire.DataZero != 0
+	if zero && !s.agreed(wire.CapZero) || old && !s.agreed(wire.CapDelta) {
 		return notAgreed("DATA with flags %#02x", d.Flags)
 	}
 	cur := st.cur
@@ -230,8 +234,11 @@ func (s *session) takeData(st *stream, id uint32, d wire.Data) error {
 		return protocolError("DATA that does not follow the piece before it")
 	}
 	end := uint64(d.Offset) + uint64(len(d.Payload))
+	if zero {
+		end = uint64(d.RawLen)
+	}
 	last := d.Flags&wire.DataLast != 0
-	if len(d.Payload) == 0 && !old || end > uint64(d.RawLen) || last != (end == uint64(d.RawLen)) {
+	if len(d.Payload) == 0 && !old && !zero || end > uint64(d.RawLen) || last != (end == uint64(d.RawLen)) {
 		return protocolError("DATA beyond its chunk")
 	}
 	gap := int64(d.Offset) - int64(cur.next)
@@ -244,7 +251,11 @@ func (s *session) takeData(st *stream, id uint32, d wire.Data) error {
 	if w == nil {
 		return nil // of a transfer that has ended, or a chunk that another stream took over
 	}
-	if err := putPiece(w, f, gap, d.Payload); err != nil {
+	put := putPiece
+	if zero {
+		gap, put = int64(d.RawLen), putZeros
+	}
+	if err := put(w, f, gap, d.Payload); err != nil {
 		w.Park()
 		st.in.w = nil
 		f.dataError(d.Chunk, err)

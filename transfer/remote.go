@@ -299,7 +299,7 @@ func (cs *clientSession) getTo(ctx context.Context, a Address, p *pipeLanding) e
 	f.receiptOf = func(o wire.Open, pub sink.Published) (wire.Receipt, error) {
 		return receiver{identity: cs.c.Identity}.receipt(o, pub)
 	}
-	return cs.get(ctx, f, wire.Get{Root: a.Root, Path: path, Handle: f.id, ChunkLog2Max: 20})
+	return cs.get(ctx, f, wire.Get{Root: a.Root, Path: path, Handle: f.id, ChunkLog2Max: 20, Dense: true})
 }
 
 // get sends a GET and waits until its transfer has ended in f.
@@ -379,6 +379,9 @@ func (p *pipeLanding) accept(ctx context.Context, o wire.Open) (accepted, error)
 		return accepted{}, p.err
 	}
 	p.ctx = ctx
+	if o.Flags&wire.OpenSparse != 0 {
+		return accepted{}, protocolError("holes in a stream")
+	}
 	if o.Size == wire.UnknownSize || o.ChunkLog2 > 24 {
 		return accepted{}, &wire.ProtocolError{Code: wire.CodeUnsupported, Msg: "a GET of unknown size"}
 	}
@@ -423,6 +426,9 @@ func (c *pipeChunk) Write(b []byte) error {
 func (c *pipeChunk) Take(*sink.Old, int64) error { return sink.ErrChunkBad }
 
 func (c *pipeChunk) Park() {}
+
+// Zero is never called: a stream has no holes.
+func (p *pipeLanding) Zero(context.Context, int64, int64) (int64, error) { return 0, sink.ErrRange }
 
 func (c *pipeChunk) Finish(cv crypto.CV) (bool, error) {
 	p := c.p

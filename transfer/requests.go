@@ -286,7 +286,7 @@ func (ss *serverSession) sendTo(id uint32, m wire.Get) error {
 	}
 	open.Path = m.Path
 	f := ss.newSendFile(id, src, log2)
-	f.verify = src.Fresh()
+	f.verify, f.dense = src.Fresh(), m.Dense
 	_, err = f.run(ss.ctx, open)
 	return err
 }

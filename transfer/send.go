@@ -385,6 +385,7 @@ func (s *sender) file(ctx context.Context, cs *clientSession, t *sendTask, dst w
 		s.m.moved(row, n)
 	}
 	f.onAcked = func(n int64) { count(n); s.m.acked(n) }
+	f.onZeros = func(n int64) { count(n); s.m.holes(n) }
 	f.onResumed = func(n int64) {
 		count(n)
 		s.m.resumed(n)

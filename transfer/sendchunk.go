@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"bytes"
 	"time"
 
 	"xfer/crypto"
@@ -20,16 +21,21 @@ func newSendBuffer() *sendBuffer {
 
 func (b *sendBuffer) payload(n int) []byte { return b.b[wire.DataHeaderLen:][:n] }
 
-// squeezed compresses the payload p, behind which the CV stands with last, into b.z, and returns how long it is then; ok is false
-// where it goes as it is.
-func (b *sendBuffer) squeezed(l *link, p []byte, last bool) (n int, ok bool) {
-	if !l.wants(p) {
-		return 0, false
-	}
+// spare is an empty buffer for a frame beside b.b, with room for its header.
+func (b *sendBuffer) spare() []byte {
 	if b.z == nil {
 		b.z = make([]byte, wire.DataHeaderLen, len(b.b)+4096)
 	}
-	z := squeeze(b.z[:wire.DataHeaderLen], p)
+	return b.z[:wire.DataHeaderLen]
+}
+
+// squeezed compresses the payload p, behind which the CV stands with last, into b.z, and returns how long it is then; ok is false
+// where it goes as it is. zero: p is all zeros, which are compressed whatever the link carries.
+func (b *sendBuffer) squeezed(l *link, p []byte, zero, last bool) (n int, ok bool) {
+	if !l.wants(p) && !(zero && len(p) >= 512 && l.agreed && l.mode != "off") {
+		return 0, false
+	}
+	z := squeeze(b.spare(), p)
 	if n = len(z) - wire.DataHeaderLen; n >= len(p)*19/20 {
 		return 0, false
 	}
@@ -68,13 +74,15 @@ func (f *sendFile) sendChunk(st *stream, w chunkWork, b *sendBuffer) error {
 	h.Reset(uint64(w.chunk), f.log2)
 	base := w.chunk << f.log2
 	flags := uint8(wire.DataFirst)
+	in := newHoleFinder(f.src)
+	// Zeros that the chunk begins with wait for what follows: when nothing does, one frame says it all.
+	held, holds := int64(0), w.offset == 0 && s.agreed(wire.CapZero)
 	for off := int64(0); off < w.length; {
 		piece := min(w.length-off, int64(s.pieceFor()))
 		skip := off < w.offset // the receiver has these bytes: they are hashed, not sent
 		if skip {
 			piece = min(w.offset-off, wire.MaxPayload)
 		}
-		p := b.payload(int(piece))
 		select {
 		case <-f.failed:
 			return nil
@@ -83,7 +91,14 @@ func (f *sendFile) sendChunk(st *stream, w chunkWork, b *sendBuffer) error {
 		if f.isAcked(w.chunk) {
 			return nil // what another stream carried arrived; a pipe has forgotten it
 		}
-		if err := f.src.ReadAt(p, base+off); err != nil {
+		piece, zero, err := in.next(base+off, piece)
+		p := b.payload(int(piece))
+		if zero {
+			clear(p)
+		} else if err == nil {
+			err = f.src.ReadAt(p, base+off)
+		}
+		if err != nil {
 			if !f.isAcked(w.chunk) {
 				f.fail(err)
 			}
@@ -94,17 +109,39 @@ func (f *sendFile) sendChunk(st *stream, w chunkWork, b *sendBuffer) error {
 			off += piece
 			continue
 		}
+		zero = zero || holds && held == off && allZero(p)
 		last := off+piece == w.length
+		if zero && holds && held == off && !last {
+			held += piece
+			off += piece
+			continue
+		}
+		var cv crypto.CV
 		if last {
 			flags |= wire.DataLast
-			cv := f.chunkCV(h)
+			cv = f.chunkCV(h)
 			copy(b.b[wire.DataHeaderLen+piece:], cv[:])
 			f.mu.Lock()
 			f.setCV(w.chunk, cv)
 			f.mu.Unlock()
 		}
+		if zero && last && holds && held == off {
+			frame := wire.AppendDataHeader(b.b[:0], f.id, flags|wire.DataZero, uint64(w.chunk), 0, uint32(w.length), 0)
+			if err := s.writeOut(st, append(frame, cv[:]...), 0); err != nil {
+				return err
+			}
+			break
+		}
+		if held > 0 {
+			if err := f.sendZeros(st, w, b, held); err != nil {
+				return err
+			}
+			flags &^= wire.DataFirst
+			held = 0
+		}
+		holds = false
 		frame, sent := b.b, piece
-		if z, ok := b.squeezed(&s.link, p, last); ok {
+		if z, ok := b.squeezed(&s.link, p, zero, last); ok {
 			frame, sent = b.z, int64(z)
 			flags |= wire.DataZstd
 		}
@@ -125,6 +162,35 @@ func (f *sendFile) sendChunk(st *stream, w chunkWork, b *sendBuffer) error {
 	}
 	return nil
 }
+
+// sendZeros sends the n zeros that a chunk begins with, and that more follows. It leaves the payload of b as it is.
+func (f *sendFile) sendZeros(st *stream, w chunkWork, b *sendBuffer, n int64) error {
+	flags := uint8(wire.DataFirst)
+	for off := int64(0); off < n; {
+		p := zeroPiece[:min(n-off, int64(f.s.pieceFor()))]
+		sent, ok := b.squeezed(&f.s.link, p, true, false)
+		if ok {
+			flags |= wire.DataZstd
+		} else {
+			b.z = append(b.spare(), p...)
+			sent = len(p)
+		}
+		wire.AppendDataHeader(b.z[:0], f.id, flags, uint64(w.chunk), uint32(off), uint32(w.length), uint32(sent))
+		if err := f.s.writeOut(st, b.z[:wire.DataHeaderLen+sent], sent); err != nil {
+			return err
+		}
+		f.onSent(int64(sent))
+		flags = 0
+		off += int64(len(p))
+	}
+	return nil
+}
+
+// zeroPiece is a piece of zeros.
+var zeroPiece [wire.MaxPayload]byte
+
+// allZero tells whether p, at most a piece, has nothing but zeros.
+func allZero(p []byte) bool { return bytes.Equal(p, zeroPiece[:len(p)]) }
 
 func (f *sendFile) isAcked(chunk int64) bool {
 	f.mu.Lock()

@@ -11,6 +11,7 @@ import (
 
 const (
 	deltaWindow = 2048 // chunks asked for at a time
+	deltaGap    = 32   // chunks of no interest that may lie between two in one question
 	deltaLeast  = 1 << 20
 	deltaTries  = 32 // chunks that have nothing in common, before the old version is taken for another file
 )
@@ -54,14 +55,26 @@ func (f *sendFile) newDelta(size uint64) *delta {
 	return d
 }
 
-// ask asks for the CVs of the chunks after those that were asked for. f.mu is held.
+// ask asks for the CVs of the next chunks that are to be sent and were not asked for. f.mu is held.
 func (d *delta) ask(f *sendFile) {
-	if d.asked < d.chunks && len(d.cvs) < deltaWindow {
-		n := min(deltaWindow, d.chunks-d.asked)
-		f.s.send(f.id, wire.Hashes{Old: true, First: uint64(d.asked), Count: uint64(n)})
-		d.asked += n
+	for d.asked < d.chunks && !d.wants(f, d.asked) {
+		d.asked++
 	}
+	if d.asked == d.chunks || len(d.cvs) >= deltaWindow {
+		return
+	}
+	first, end := d.asked, d.asked
+	for i := first; i < min(first+deltaWindow, d.chunks) && i-end < deltaGap; i++ {
+		if d.wants(f, i) {
+			end = i + 1
+		}
+	}
+	f.s.send(f.id, wire.Hashes{Old: true, First: uint64(first), Count: uint64(end - first)})
+	d.asked = end
 }
+
+// wants tells whether chunk i is to be sent: what the receiver has, and what is a hole, is compared with nothing.
+func (d *delta) wants(f *sendFile, i int64) bool { return !f.acked.has(i) && !f.holes.has(i) }
 
 // popDelta gives the next chunk of which something is known; hold tells that others have to wait for an answer. f.mu is
 // held.
@@ -116,7 +129,9 @@ func (f *sendFile) takeOld(m wire.HashList) error {
 			return protocolError("HASHLIST of chunks that were not asked for")
 		}
 		for i, cv := range m.CVs {
-			d.cvs[first+int64(i)] = crypto.CV(cv)
+			if c := first + int64(i); d.wants(f, c) {
+				d.cvs[c] = crypto.CV(cv)
+			}
 		}
 		return nil
 	}

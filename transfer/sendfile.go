@@ -19,7 +19,11 @@ type sendFile struct {
 	log2 uint8
 	one  bool // at most one chunk: it goes on the control stream with the COMMIT right behind it
 
+	dense  bool // the receiver has no use for holes
+	sparse bool // the OPEN says that holes are kept; they go as ZEROS
+
 	onAcked   func(bytes int64)       // payload the receiver has taken
+	onZeros   func(bytes int64)       // holes the receiver has made
 	onResumed func(bytes int64)       // it had before
 	onSent    func(bytes int64)       // payload written
 	verify    bool                    // compare what the receiver had with the source
@@ -39,9 +43,13 @@ type sendFile struct {
 	parts    map[int64]int64
 	inflight map[int64]flight
 	acked    chunkSet
-	durable  chunkSet    // of those, what was called durable; only with onDurable
-	cvs      []crypto.CV // by chunk
-	known    chunkSet    // which of cvs are set
+	durable  chunkSet // of those, what was called durable; only with onDurable
+	cvs      cvTable
+	known    chunkSet // which of cvs are set
+	holes    chunkSet // chunks that are told in ZEROS, with sparse only
+	untold   int64    // the holes from here on were not told yet
+	awaited  chunkSet // holes that were told and not ACKed
+	zeros    chunkSet // chunks that are zeros and have no CV in cvs: holes, and what the receiver holds as zeros
 	isReady  bool
 	nacks    int
 	delta    *delta // nil where there is no old version to compare with
@@ -67,10 +75,10 @@ type outcome struct {
 func (s *session) newSendFile(id uint32, src source, log2 uint8) *sendFile {
 	f := &sendFile{
 		s: s, id: id, src: src, log2: log2,
-		opened: make(chan wire.Opened, 1), hashes: make(chan wire.HashList, 1), receipt: make(chan wire.Receipt, 1),
+		opened: make(chan wire.Opened, 1), hashes: make(chan wire.HashList, hashesAhead), receipt: make(chan wire.Receipt, 1),
 		failed: make(chan struct{}), ready: make(chan struct{}),
-		total: -1, parts: map[int64]int64{}, inflight: map[int64]flight{},
-		onAcked: func(int64) {}, onResumed: func(int64) {}, onSent: func(int64) {},
+		total: -1, parts: map[int64]int64{}, inflight: map[int64]flight{}, cvs: cvTable{},
+		onAcked: func(int64) {}, onZeros: func(int64) {}, onResumed: func(int64) {}, onSent: func(int64) {},
 	}
 	if n := src.Size(); n >= 0 {
 		f.total = chunkCount(n, log2)
@@ -132,6 +140,7 @@ func (f *sendFile) run(ctx context.Context, open wire.Open) (outcome, error) {
 }
 
 func (f *sendFile) steps(ctx context.Context, open wire.Open) (outcome, error) {
+	f.keepHoles(&open)
 	f.s.send(f.id, open)
 	opened, err := wait(ctx, f, f.opened)
 	if err != nil {
@@ -159,6 +168,9 @@ func (f *sendFile) steps(ctx context.Context, open wire.Open) (outcome, error) {
 	default:
 		return outcome{}, protocolError("OPENED with state %d", opened.State)
 	}
+	if err := f.findHoles(ctx); err != nil {
+		return outcome{}, err
+	}
 	if err := f.resume(ctx, opened); err != nil {
 		return outcome{}, err
 	}
@@ -171,6 +183,9 @@ func (f *sendFile) steps(ctx context.Context, open wire.Open) (outcome, error) {
 		pipe.attach(f.grow)
 		defer pipe.detach()
 	}
+	f.mu.Lock()
+	f.tellZeros()
+	f.mu.Unlock()
 	f.s.disp.add(fileLane, f)
 	f.check()
 	if err := f.untilReady(ctx); err != nil {
@@ -179,7 +194,10 @@ func (f *sendFile) steps(ctx context.Context, open wire.Open) (outcome, error) {
 	if err := f.src.Changed(); err != nil {
 		return outcome{}, err
 	}
-	root := f.root()
+	root, err := f.root(ctx)
+	if err != nil {
+		return outcome{}, err
+	}
 	if open.RootHash != nil && *open.RootHash != wire.Hash(root) {
 		// It was hashed before: either it changed unseen since, or the receiver held chunks of something else.
 		return outcome{}, fmt.Errorf("what was sent is not what was hashed before: %w", errSourceChanged)
@@ -301,27 +319,48 @@ func (f *sendFile) failure() error {
 }
 
 func (f *sendFile) setCV(i int64, cv crypto.CV) {
-	for int64(len(f.cvs)) <= i {
-		f.cvs = append(f.cvs, crypto.CV{})
-	}
-	f.cvs[i] = cv
+	f.cvs.set(i, cv)
 	f.known.add(i)
 }
 
 // root is the hash of the whole file, of the CVs.
-func (f *sendFile) root() crypto.Digest {
+func (f *sendFile) root(ctx context.Context) (crypto.Digest, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch {
-	case f.total == 0:
-		return crypto.EmptyRoot
-	case f.total == 1:
-		if pipe, ok := f.src.(*pipeSource); ok {
-			return pipe.firstRoot()
-		}
-		return crypto.Digest(f.cvs[0])
+	if pipe, ok := f.src.(*pipeSource); ok && f.total == 1 {
+		return pipe.firstRoot(), nil
 	}
-	return crypto.RootOf(uint64(f.total), func(i uint64) crypto.CV { return f.cvs[i] })
+	tick := func() error {
+		f.atWork()
+		if f.s.ctx.Err() != nil {
+			return f.s.lost()
+		}
+		return context.Cause(ctx)
+	}
+	whole := f.total
+	if f.src.Size()&(1<<f.log2-1) != 0 {
+		whole-- // the last chunk is shorter
+	}
+	var join crypto.Joiner
+	for i := int64(0); i < f.total; {
+		switch n := min(f.zeros.end(i), whole) - i; {
+		case n > 0:
+			f.mu.Unlock() // beyond what the constants cover it takes a while
+			err := join.AddZeros(uint64(n), f.log2, tick)
+			f.mu.Lock()
+			if err != nil {
+				return crypto.Digest{}, err
+			}
+			i += n
+			continue
+		case f.zeros.has(i):
+			join.Add(crypto.ZeroCV(uint64(i), f.log2, chunkLen(f.src.Size(), f.log2, i)))
+		default:
+			join.Add(f.cvs.get(i))
+		}
+		i++
+	}
+	return join.Root(), nil
 }
 
 // grow is told by a pipeSource of a chunk that was read, or of the end.
@@ -447,6 +486,7 @@ func (f *sendFile) takeAck(m wire.Ack) error {
 	var bytes int64
 	var list []int64
 	f.mu.Lock()
+	zeros, told := f.ackZeros(m.Received)
 	for i, fl := range f.inflight { // not over the ranges: they may claim any number of chunks
 		if !covers(m.Received, uint64(i)) {
 			continue
@@ -464,9 +504,14 @@ func (f *sendFile) takeAck(m wire.Ack) error {
 	for _, i := range list {
 		f.src.Acked(i)
 	}
+	if zeros > 0 {
+		f.onZeros(zeros)
+	}
 	if bytes > 0 {
 		f.s.disp.release(bytes)
 		f.onAcked(bytes)
+	}
+	if bytes > 0 || told {
 		f.check()
 	}
 	return nil
@@ -515,7 +560,7 @@ func (f *sendFile) check() {
 	if f.isReady || f.total < 0 {
 		return
 	}
-	if f.acked.count >= f.total {
+	if f.acked.count >= f.total && f.awaited.count == 0 && f.holes.next(f.untold) < 0 {
 		f.isReady = true
 		close(f.ready)
 	}

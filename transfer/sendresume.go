@@ -22,41 +22,20 @@ func (f *sendFile) resume(ctx context.Context, o wire.Opened) error {
 		if r.Count > uint64(limit) || r.Start > uint64(limit)-r.Count {
 			return protocolError("OPENED claims chunks beyond the file")
 		}
-		for i := r.Start; i < r.Start+r.Count; i++ {
-			have.add(int64(i))
-		}
+		have.addRange(int64(r.Start), int64(r.Count))
 	}
 	if pipe && !stream.covered(&have) {
 		return errPipeLost
 	}
 	for _, p := range o.Parts {
 		c := int64(p.Chunk)
-		if p.Chunk >= uint64(limit) || have.has(c) || int64(min(p.Bytes, 1<<30)) >= f.lenOf(c) {
+		if p.Chunk >= uint64(limit) || have.has(c) || f.holes.has(c) || int64(min(p.Bytes, 1<<30)) >= f.lenOf(c) {
 			continue // a part that makes no sense is sent again
 		}
 		f.parts[c] = int64(p.Bytes)
 	}
-	for _, r := range o.Have {
-		for first := r.Start; first < r.Start+r.Count; {
-			n := min(r.Start+r.Count-first, 8192)
-			f.s.send(f.id, wire.Hashes{First: first, Count: n})
-			list, err := wait(ctx, f, f.hashes)
-			for err == nil && list.First != first { // that was not asked for
-				list, err = wait(ctx, f, f.hashes)
-			}
-			if err != nil {
-				return err
-			}
-			if uint64(len(list.CVs)) != n {
-				return protocolError("HASHLIST of %d CVs, asked for %d", len(list.CVs), n)
-			}
-			f.mu.Lock()
-			for j, cv := range list.CVs {
-				f.setCV(int64(first)+int64(j), crypto.CV(cv))
-			}
-			f.mu.Unlock()
-			first += n
-		}
+	if err := f.learn(ctx, o.Have); err != nil {
+		return err
 	}
 	if f.verify && have.count > 0 && !pipe {
 		if err := f.compare(ctx, &have); err != nil {
@@ -81,7 +60,7 @@ func (f *sendFile) resume(ctx context.Context, o wire.Opened) error {
 	if !pipe {
 		start := int64(-1)
 		for i := int64(0); i <= f.total; i++ {
-			free := i < f.total && !f.acked.has(i)
+			free := i < f.total && !f.acked.has(i) && !f.holes.has(i)
 			if free && start < 0 {
 				start = i
 			}
@@ -111,7 +90,7 @@ func (f *sendFile) compare(ctx context.Context, have *chunkSet) error {
 	h := crypto.NewChunkHasher()
 	b := newSendBuffer()
 	for i := int64(0); i < f.total; i++ {
-		if !have.has(i) {
+		if !have.has(i) || f.holes.has(i) {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
@@ -119,16 +98,21 @@ func (f *sendFile) compare(ctx context.Context, have *chunkSet) error {
 		}
 		n := chunkLen(f.src.Size(), f.log2, i)
 		h.Reset(uint64(i), f.log2)
+		alike := true
 		for off := int64(0); off < n; {
 			f.atWork()
 			p := b.payload(int(min(n-off, wire.MaxPayload)))
 			if err := f.src.ReadAt(p, i<<f.log2+off); err != nil {
 				return err
 			}
-			_, _ = h.Write(p)
+			if f.zeros.has(i) {
+				alike = alike && allZero(p)
+			} else {
+				_, _ = h.Write(p)
+			}
 			off += int64(len(p))
 		}
-		if f.chunkCV(h) != f.cvs[i] {
+		if !alike || !f.zeros.has(i) && f.chunkCV(h) != f.cvs.get(i) {
 			return fmt.Errorf("what the receiver holds is of another version: %w", errSourceChanged)
 		}
 	}

@@ -192,7 +192,7 @@ func (s *Server) panicked(v any) {
 func (s *Server) Panics() int64 { return s.panics.Load() }
 
 // ourCaps are the capabilities that we announce.
-var ourCaps = []string{wire.CapBLAKE3, wire.CapTree, wire.CapZstd, wire.CapDelta}
+var ourCaps = []string{wire.CapBLAKE3, wire.CapTree, wire.CapZstd, wire.CapZero, wire.CapDelta}
 
 // minorVersions are the minor versions of the protocol that we speak.
 var minorVersions = []uint64{0}

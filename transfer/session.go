@@ -249,7 +249,7 @@ func (s *session) dispatch(h wire.Header, m wire.Message) error {
 			return t.take(m)
 		}
 		return nil
-	case wire.Commit, wire.Abort, wire.Hashes:
+	case wire.Commit, wire.Abort, wire.Hashes, wire.Zeros:
 		if t := s.treeRecvOf(h.ID); t != nil {
 			return t.take(m)
 		}

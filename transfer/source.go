@@ -29,6 +29,7 @@ type fileSource struct {
 	f     durable.File
 	info  fs.FileInfo
 	fresh bool
+	holes bool // it has some
 }
 
 func newFileSource(f durable.File) (*fileSource, error) {
@@ -39,7 +40,15 @@ func newFileSource(f durable.File) (*fileSource, error) {
 	if !info.Mode().IsRegular() {
 		return nil, &fs.PathError{Op: "open", Path: f.Name(), Err: errors.New("not a regular file")}
 	}
-	return &fileSource{f: f, info: info, fresh: time.Since(info.ModTime()) < 2*time.Second}, nil
+	s := &fileSource{f: f, info: info, fresh: time.Since(info.ModTime()) < 2*time.Second}
+	if n, ok := durable.Blocks(info); ok && n < info.Size()/512 { // or it is stored compressed
+		hole, err := f.NextHole(0)
+		if err != nil {
+			return nil, err
+		}
+		s.holes = hole < info.Size()
+	}
+	return s, nil
 }
 
 func (s *fileSource) ReadAt(p []byte, off int64) error {
@@ -70,20 +79,29 @@ func (s *fileSource) Changed() error {
 	return nil
 }
 
-// hash reads the whole source once.
+// hashSource reads the whole source once, but for its holes.
 func hashSource(s source, stop func() error) (crypto.Digest, error) {
 	h := crypto.NewHasher()
 	buf := make([]byte, 256<<10)
 	for off := int64(0); off < s.Size(); {
-		if err := stop(); err != nil {
+		data, end, err := extentOf(s, off)
+		if err == nil {
+			err = h.WriteZeros(data-off, stop)
+		}
+		if err != nil {
 			return crypto.Digest{}, err
 		}
-		n := min(int64(len(buf)), s.Size()-off)
-		if err := s.ReadAt(buf[:n], off); err != nil {
-			return crypto.Digest{}, err
+		for off = data; off < end; {
+			if err := stop(); err != nil {
+				return crypto.Digest{}, err
+			}
+			n := min(int64(len(buf)), end-off)
+			if err := s.ReadAt(buf[:n], off); err != nil {
+				return crypto.Digest{}, err
+			}
+			_, _ = h.Write(buf[:n])
+			off += n
 		}
-		_, _ = h.Write(buf[:n])
-		off += n
 	}
 	return h.Sum(), nil
 }

@@ -42,6 +42,9 @@ func (b *bench) sparse(ctx context.Context) error {
 	return b.each(ctx, res, wholeTime, func(l *lane, _ *xferReceiver) error {
 		wall, err := b.sendSparse(ctx, l, src, func(ctx context.Context, t task) (float64, error) {
 			s, err := l.send(ctx, t)
+			if err == nil {
+				b.say("  %s: here %s, there %s, %.2f s", l.c.name, sizeText(s.PeakHere), sizeText(s.PeakThere), s.Wall)
+			}
 			return s.Wall, err
 		})
 		if err != nil {

@@ -118,34 +118,36 @@ func (s *Stage) Zeros() []Range {
 
 // Zero says that count chunks from first on are zeros, and makes them held. Writers of them end with ErrTaken. Where
 // something was written into one before, it is made a hole again, or zeros are written. Those that are held as zeros
-// already stay so. Only for a Spec that is Sparse. Errors: ErrSourceChanged (one is held with other content), ErrRange,
-// ErrFenced, ErrClosed, and of the disk.
-func (s *Stage) Zero(ctx context.Context, first, count int64) error {
+// already stay so. It returns how many bytes are held that were not before, also with an error. Only for a Spec that is
+// Sparse. Errors: ErrSourceChanged (one is held with other content), ErrRange, ErrFenced, ErrClosed, and of the disk.
+func (s *Stage) Zero(ctx context.Context, first, count int64) (bytes int64, err error) {
 	if !s.sparse || first < 0 || count < 1 || first > s.chunks || count > s.chunks-first { // guard: numbers of a peer
-		return fmt.Errorf("%d chunks of zeros from %d on: %w", count, first, ErrRange)
+		return 0, fmt.Errorf("%d chunks of zeros from %d on: %w", count, first, ErrRange)
 	}
-	written, err := s.zero(first, count)
+	bytes, written, err := s.zero(first, count)
 	if err != nil {
-		return err
+		return bytes, err
 	}
 	for _, c := range written {
 		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
+			return bytes, context.Cause(ctx)
 		}
-		if err := s.zeroOne(c); err != nil {
-			return err
+		n, err := s.zeroOne(c)
+		if err != nil {
+			return bytes, err
 		}
+		bytes += n
 	}
-	return nil
+	return bytes, nil
 }
 
-// zero makes the chunks held that are holes, and returns those that may have data.
-func (s *Stage) zero(first, count int64) (written []int64, err error) {
+// zero makes the chunks held that are holes, and returns their bytes, and those that may have data.
+func (s *Stage) zero(first, count int64) (bytes int64, written []int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for { // guard of I6: one writer
 		if err := s.usable(); err != nil {
-			return nil, err
+			return 0, nil, err
 		}
 		w := s.writerIn(first, count)
 		if w == nil {
@@ -160,7 +162,7 @@ func (s *Stage) zero(first, count int64) (written []int64, err error) {
 	for c := first; c < end; {
 		if s.held.has(c) {
 			if !s.zeros.has(c) { // guard of I6
-				return nil, fmt.Errorf("chunk %d: %w", c, ErrSourceChanged)
+				return 0, nil, fmt.Errorf("chunk %d: %w", c, ErrSourceChanged)
 			}
 			c = s.zeros.end(c)
 			continue
@@ -171,17 +173,18 @@ func (s *Stage) zero(first, count int64) (written []int64, err error) {
 		}
 		holes, data, err := s.holesIn(c, next)
 		if err != nil {
-			return nil, err
+			return 0, nil, err
 		}
 		fresh, written = append(fresh, holes...), append(written, data...)
 		c = next
 	}
 	for _, r := range fresh {
 		if err := s.holdZeros(r.Start, r.Count); err != nil {
-			return nil, err
+			return bytes, nil, err
 		}
+		bytes += s.sizeOf(r.Start, r.Count)
 	}
-	return written, nil
+	return bytes, written, nil
 }
 
 // writerIn returns a writer of one of count chunks from first on. s.mu is held.
@@ -235,16 +238,16 @@ func (s *Stage) holdZeros(first, count int64) error {
 	return nil
 }
 
-// zeroOne makes one chunk held as zeros that may have data.
-func (s *Stage) zeroOne(chunk int64) error {
+// zeroOne makes one chunk held as zeros that may have data, and returns its bytes, 0 where it was held.
+func (s *Stage) zeroOne(chunk int64) (int64, error) {
 	w, err := s.Claim(chunk, 0)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.gone != nil {
-		return w.gone
+		return 0, w.gone
 	}
 	for n := int64(0); n < w.limit && !w.dup && !w.skip; {
 		p := zeroBytes[:min(int64(len(zeroBytes)), w.limit-n)]
@@ -252,7 +255,7 @@ func (s *Stage) zeroOne(chunk int64) error {
 		err := writeAt(s.data, p, w.start+n)
 		s.watch.end()
 		if err != nil {
-			return w.leave(fmt.Errorf("write chunk %d: %w", chunk, err))
+			return 0, w.leave(fmt.Errorf("write chunk %d: %w", chunk, err))
 		}
 		n += int64(len(p))
 	}
@@ -267,10 +270,13 @@ func (s *Stage) zeroOne(chunk int64) error {
 	}
 	s.mu.Unlock()
 	if err != nil {
-		return w.leave(err)
+		return 0, w.leave(err)
 	}
 	_ = w.leave(ErrClosed)
-	return nil
+	if w.dup {
+		return 0, nil
+	}
+	return w.limit, nil
 }
 
 // clear makes the place of the rest of the chunk a hole, where something may have been written into it before. Where the

@@ -58,7 +58,7 @@ func sendSparse(s *Stage, b []byte) error {
 			}
 			continue
 		}
-		if err := s.Zero(context.Background(), c, end-c); err != nil {
+		if _, err := s.Zero(context.Background(), c, end-c); err != nil {
 			return err
 		}
 		c = end - 1
@@ -174,7 +174,7 @@ func TestSparseTebibyte(t *testing.T) {
 		next := int64(0)
 		ctx := context.Background()
 		for _, c := range islands {
-			must(t, s.Zero(ctx, next, c-next))
+			mustZero(t)(s.Zero(ctx, next, c-next))
 			must(t, join.AddZeros(uint64(c-next), log2, nil))
 			h := crypto.NewChunkHasher()
 			h.Reset(uint64(c), log2)
@@ -187,7 +187,7 @@ func TestSparseTebibyte(t *testing.T) {
 			must(t, err)
 			next = c + 1
 		}
-		must(t, s.Zero(ctx, next, 1)) // the last, which is short
+		mustZero(t)(s.Zero(ctx, next, 1)) // the last, which is short
 		join.Add(crypto.ZeroCV(uint64(next), log2, 12345))
 		// It is taken up again, by another process.
 		must(t, s.Park())
@@ -232,14 +232,14 @@ func TestZeroIsOnlyForWhatIsThere(t *testing.T) {
 	b := make([]byte, 4*chunk18+5)
 	ctx, cancel := context.WithCancel(context.Background())
 	plain, _ := mustBegin(t, v, specOf(t, b, "plain"))
-	if err := plain.Zero(ctx, 0, 1); !errors.Is(err, ErrRange) {
+	if _, err := plain.Zero(ctx, 0, 1); !errors.Is(err, ErrRange) {
 		t.Errorf("a file that is not sparse: %v", err)
 	}
 	must(t, plain.Discard())
 	sp := sparseSpec(t, b, "unknown")
 	sp.Size = -1
 	unknown, _ := mustBegin(t, v, sp)
-	if err := unknown.Zero(ctx, 0, 1); !errors.Is(err, ErrRange) {
+	if _, err := unknown.Zero(ctx, 0, 1); !errors.Is(err, ErrRange) {
 		t.Errorf("a file of unknown size: %v", err)
 	}
 	must(t, unknown.Discard())
@@ -250,12 +250,16 @@ func TestZeroIsOnlyForWhatIsThere(t *testing.T) {
 	}
 	s, _ := mustBegin(t, v, sparseSpec(t, b, "file"))
 	for _, r := range [][2]int64{{-1, 1}, {0, 0}, {0, -1}, {0, 6}, {5, 1}, {4, 2}, {1 << 62, 1 << 62}, {1, 1<<63 - 1}} {
-		if err := s.Zero(ctx, r[0], r[1]); !errors.Is(err, ErrRange) {
+		if _, err := s.Zero(ctx, r[0], r[1]); !errors.Is(err, ErrRange) {
 			t.Errorf("%v: %v", r, err)
 		}
 	}
-	must(t, s.Zero(ctx, 0, 5))
-	must(t, s.Zero(ctx, 2, 1))
+	if n, err := s.Zero(ctx, 0, 5); err != nil || n != int64(len(b)) {
+		t.Errorf("%d bytes are new, %v", n, err)
+	}
+	if n, err := s.Zero(ctx, 2, 1); err != nil || n != 0 {
+		t.Errorf("told twice: %d bytes are new, %v", n, err)
+	}
 	if n := s.journal.records; n != 2 {
 		t.Errorf("%d records for what was told twice", n)
 	}
@@ -267,8 +271,16 @@ func TestZeroIsOnlyForWhatIsThere(t *testing.T) {
 	}
 	cancel()
 	must(t, s.Park())
-	if err := s.Zero(ctx, 0, 1); !errors.Is(err, ErrClosed) {
+	if _, err := s.Zero(ctx, 0, 1); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Park: %v", err)
+	}
+}
+
+// mustZero takes the result of a Zero that is to succeed.
+func mustZero(t *testing.T) func(int64, error) {
+	return func(_ int64, err error) {
+		t.Helper()
+		must(t, err)
 	}
 }
 
@@ -280,19 +292,19 @@ func TestZeroKeepsToTheRules(t *testing.T) {
 	s, _ := mustBegin(t, v, sparseSpec(t, b, "file"))
 	mustPut(t, s, b, 2)
 	for _, r := range []Range{{2, 1}, {0, 6}, {1, 2}} {
-		if err := s.Zero(ctx, r.Start, r.Count); !errors.Is(err, ErrSourceChanged) {
+		if _, err := s.Zero(ctx, r.Start, r.Count); !errors.Is(err, ErrSourceChanged) {
 			t.Errorf("zeros over data %v: %v", r, err)
 		}
 	}
 	if chunks, _ := s.Held(); chunks != 1 {
 		t.Errorf("%d chunks are held after what was refused", chunks)
 	}
-	if err := s.zeroOne(2); !errors.Is(err, ErrSourceChanged) {
+	if _, err := s.zeroOne(2); !errors.Is(err, ErrSourceChanged) {
 		t.Errorf("zeros over data that came meanwhile: %v", err)
 	}
 	// A chunk of zeros that came as bytes is one.
 	mustPut(t, s, b, 0)
-	must(t, s.Zero(ctx, 0, 2))
+	mustZero(t)(s.Zero(ctx, 0, 2))
 	if !slices.Equal(s.Zeros(), []Range{{0, 2}}) {
 		t.Errorf("zeros %v", s.Zeros())
 	}
@@ -307,14 +319,14 @@ func TestZeroKeepsToTheRules(t *testing.T) {
 	w, err := s.Claim(3, 0)
 	must(t, err)
 	must(t, w.Write(content(4, 10_000)))
-	must(t, s.Zero(ctx, 3, 2))
+	mustZero(t)(s.Zero(ctx, 3, 2))
 	if err := w.Write([]byte("x")); !errors.Is(err, ErrTaken) {
 		t.Errorf("the former writer: %v", err)
 	}
 	w, err = s.Claim(5, 0)
 	must(t, err)
 	s2, _ := mustBegin(t, v, sparseSpec(t, b, "file"))
-	if err := s.Zero(ctx, 5, 1); !errors.Is(err, ErrFenced) { // guard of I5
+	if _, err := s.Zero(ctx, 5, 1); !errors.Is(err, ErrFenced) { // guard of I5
 		t.Errorf("a fenced attempt: %v", err)
 	}
 	if err := w.Write([]byte("x")); !errors.Is(err, ErrFenced) {
@@ -402,8 +414,8 @@ func TestNothingStaysBeneathZeros(t *testing.T) {
 					}
 				}
 				mustPut(t, s, b, 2, 4)
-				must(t, s.Zero(context.Background(), 0, 2))
-				must(t, s.Zero(context.Background(), 3, 1))
+				mustZero(t)(s.Zero(context.Background(), 0, 2))
+				mustZero(t)(s.Zero(context.Background(), 3, 1))
 				if _, err := s.Publish(context.Background(), commitOf(b)); err != nil {
 					t.Fatal(err)
 				}
@@ -502,7 +514,7 @@ func TestZerosAndAFailedSync(t *testing.T) {
 		t.Fatal(err)
 	}
 	records := s.journal.records
-	if err := s.Zero(context.Background(), 0, 1); err == nil {
+	if _, err := s.Zero(context.Background(), 0, 1); err == nil {
 		t.Error("a dead stage takes zeros")
 	}
 	_ = s.Park()
@@ -524,12 +536,12 @@ func TestCompactedZeros(t *testing.T) {
 	b := withHoles(40*chunk18, island{3 * chunk18, content(1, chunk18)}, island{30 * chunk18, []byte{1}})
 	sp := sparseSpec(t, b, "file")
 	s, _ := mustBegin(t, d.View("alice", All), sp)
-	must(t, s.Zero(context.Background(), 0, 3))
+	mustZero(t)(s.Zero(context.Background(), 0, 3))
 	mustPut(t, s, b, 3)
 	if _, err := s.Checkpoint(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	must(t, s.Zero(context.Background(), 4, 20))
+	mustZero(t)(s.Zero(context.Background(), 4, 20))
 	s.mu.Lock()
 	err := s.compact()
 	records, zeros := s.journal.records, s.journal.zeros
@@ -559,7 +571,7 @@ func TestZerosToldAgainAndAgain(t *testing.T) {
 		if len(found.Have) == 10 {
 			t.Fatal("nothing was lost")
 		}
-		must(t, s.Zero(context.Background(), 0, 10))
+		mustZero(t)(s.Zero(context.Background(), 0, 10))
 		must(t, s.Park())
 		h, err := f.OpenFile(s.dataName, os.O_RDWR, 0)
 		must(t, err)
@@ -573,7 +585,7 @@ func TestZerosToldAgainAndAgain(t *testing.T) {
 		}
 	}
 	s, _ := mustBegin(t, mustOpen(t, f, Options{}).View("alice", All), sp)
-	must(t, s.Zero(context.Background(), 0, 10))
+	mustZero(t)(s.Zero(context.Background(), 0, 10))
 	if _, err := s.Publish(context.Background(), commitOf(b)); err != nil {
 		t.Fatal(err)
 	}
