@@ -36,3 +36,11 @@ func systemBlocks(sys any) (int64, bool) {
 	}
 	return int64(st.Blocks), true
 }
+
+func systemLinks(sys any) (uint64, bool) {
+	st, ok := sys.(*syscall.Stat_t)
+	if !ok {
+		return 0, false
+	}
+	return uint64(st.Nlink), true
+}

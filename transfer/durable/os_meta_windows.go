@@ -39,3 +39,5 @@ func (f *osFile) punch(int64, int64) error { return errors.ErrUnsupported }
 func systemOwner(any) (uid, gid uint32, ok bool) { return 0, 0, false }
 
 func systemBlocks(any) (int64, bool) { return 0, false }
+
+func systemLinks(any) (uint64, bool) { return 0, false }

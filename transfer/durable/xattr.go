@@ -74,6 +74,14 @@ func Blocks(fi fs.FileInfo) (int64, bool) {
 	return systemBlocks(fi.Sys())
 }
 
+// Links returns how many names a file has, from information that an FS gave. It is false where the system tells none.
+func Links(fi fs.FileInfo) (uint64, bool) {
+	if l, is := fi.(interface{ Links() uint64 }); is {
+		return l.Links(), true
+	}
+	return systemLinks(fi.Sys())
+}
+
 func (o *osFS) Lchown(name string, uid, gid int) error {
 	return retry(func() error { return o.root.Lchown(name, uid, gid) })
 }

@@ -114,11 +114,11 @@ func (d *Decoder) record(in *input, r *Record) error {
 		return d.errf(Malformed, "a tag of %#02x", tag)
 	case more&^moreKnown != 0, tag&tagMore != 0 && more == 0:
 		return d.errf(Malformed, "flags of %#02x", more)
-	case tag&tagKind != 0 && more&(moreLink|moreSparse) != 0:
+	case tag&tagKind != 0 && more&(moreLink|moreSparse|moreShared) != 0:
 		return d.errf(Malformed, "a %v that has what only a file has", tagKinds[tag&tagKind])
 	}
 	r.Kind = tagKinds[tag&tagKind]
-	r.NoMeta, r.Sparse = more&moreNoMeta != 0, more&moreSparse != 0
+	r.NoMeta, r.Sparse, r.Shared = more&moreNoMeta != 0, more&moreSparse != 0, more&moreShared != 0
 	path, err := d.readPlace(in, tag, r)
 	if err == nil {
 		err = d.readMeta(in, tag, r)

@@ -20,7 +20,8 @@ const (
 	moreXAttrs = 1 << 2
 	moreLink   = 1 << 3
 	moreSparse = 1 << 4
-	moreKnown  = 1<<5 - 1
+	moreShared = 1 << 5
+	moreKnown  = 1<<6 - 1
 
 	second = 1_000_000_000 // ns
 )
@@ -157,6 +158,9 @@ func (e *Encoder) flags(r *Record, shared int) (tag, more byte) {
 	}
 	if r.Sparse {
 		more |= moreSparse
+	}
+	if r.Shared {
+		more |= moreShared
 	}
 	if more != 0 {
 		tag |= tagMore

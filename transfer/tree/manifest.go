@@ -43,6 +43,7 @@ type Record struct {
 	// Link is the number of an earlier file that this one is a hard link to, 0 for none. The decoder looks only whether
 	// it is smaller than the entry's own number; whether it is a file the receiver has to look.
 	Link   uint64
+	Shared bool    // the file has other names, so a later one may be a hard link to it
 	Sparse bool    // the file has holes worth keeping
 	Owner  *Owner  // nil: not told. It may be shared with other records: not to be changed
 	XAttrs []XAttr // sorted by name; may be shared with other records: not to be changed
@@ -188,7 +189,7 @@ func (s *state) check(r *Record) error {
 		return s.errf(Malformed, "the top is a %v, not a directory", r.Kind)
 	case s.no > 0 && r.NoMeta:
 		return s.errf(Malformed, "only the top directory may come without metadata")
-	case r.Kind != File && (r.Size != 0 || r.Link != 0 || r.Sparse):
+	case r.Kind != File && (r.Size != 0 || r.Link != 0 || r.Sparse || r.Shared):
 		return s.errf(Malformed, "a %v that has what only a file has", r.Kind)
 	case r.Kind != Symlink && r.Target != "":
 		return s.errf(Malformed, "a %v with a target", r.Kind)

@@ -86,7 +86,7 @@ func (s *source) next(no uint64) Record {
 	case 2:
 		r.Kind, r.Target = Symlink, fmt.Sprintf("../%x", s.rng.Uint32N(99))
 	default:
-		r.Size, r.Sparse = s.rng.Int64N(1<<49)>>s.rng.IntN(50), s.one(5)
+		r.Size, r.Sparse, r.Shared = s.rng.Int64N(1<<49)>>s.rng.IntN(50), s.one(5), s.one(5)
 		if s.one(4) && len(s.files) > 0 {
 			r.Link = s.files[s.rng.IntN(len(s.files))]
 		}

@@ -111,6 +111,7 @@ func text(r Record) string {
 	add(r.MTime != 0, "mtime=%d", r.MTime)
 	add(r.Target != "", "target=%q", r.Target)
 	add(r.Sparse, "sparse")
+	add(r.Shared, "shared")
 	add(r.Link != 0, "link=%d", r.Link)
 	if o := r.Owner; o != nil {
 		add(true, "owner=%d:%d:%q:%q", o.UID, o.GID, o.User, o.Group)
@@ -241,6 +242,7 @@ func TestEncoderRefuses(t *testing.T) {
 		{"size", []Record{top}, Record{Name: "f", Kind: File, Size: MaxSize + 1}, Limit},
 		{"mode", []Record{top}, Record{Name: "f", Kind: File, Mode: 0o10000}, Limit},
 		{"directory with a size", []Record{top}, Record{Name: "f", Kind: Directory, Size: 1}, Malformed},
+		{"directory with other names", []Record{top}, Record{Name: "f", Kind: Directory, Shared: true}, Malformed},
 		{"directory with holes", []Record{top}, Record{Name: "f", Kind: Directory, Sparse: true}, Malformed},
 		{"directory that is a hard link", []Record{top, a}, Record{Name: "f", Kind: Directory, Link: 1}, Malformed},
 		{"file with a target", []Record{top}, Record{Name: "f", Kind: File, Target: "t"}, Malformed},

@@ -8,4 +8,5 @@ const (
 	CapZstdOn = "zstd.on"  // in a HELLO: the server is to compress what is worth it, however fast the link is
 	CapZero   = "zero1"    // DataZero, OpenSparse, Zeros and Get.Dense
 	CapDelta  = "delta1"   // DataOld, Opened.Old, Hashes.Old and what goes with them
+	CapExact  = "exact1"   // Meta.Archive, Get.Exact, Stat.Exact and, with CapTree, TreeExact
 )

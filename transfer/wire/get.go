@@ -7,6 +7,7 @@ type Get struct {
 	Handle       uint32 `cbor:"5,keyasint"`               // odd: the client receives
 	ChunkLog2Max uint8  `cbor:"7,keyasint" wire:"max=24"` // the largest chunks wanted, 0 = any
 	Dense        bool   `cbor:"2,keyasint,omitempty"`     // no OpenSparse: the chunks are taken in order
+	Exact        bool   `cbor:"4,keyasint,omitempty"`     // CapExact: the mode with all its bits, owner and attributes are wanted
 }
 
 // Type returns TGet.

@@ -5,16 +5,20 @@ type Meta struct {
 	Mode              uint32 // Unix permission bits, with setuid, setgid and sticky: 12 bits
 	MTimeNS           int64  // Unix ns
 	HasMode, HasMTime bool   // whether Mode and MTimeNS are said
+	// Archive is owner and extended attributes (CapExact), "" for not said: bytes of transfer/tree/MANIFEST.md, the record of
+	// a top directory that has them, with the mode 0755 and the time 0. They are not looked at here.
+	Archive string
 }
 
 // metaBody is the map that a Meta is: here the presence of a key has a meaning.
 type metaBody struct {
 	Mode    *uint32 `cbor:"1,keyasint,omitempty" wire:"max=0o7777"`
 	MTimeNS *int64  `cbor:"2,keyasint,omitempty"`
+	Archive []byte  `cbor:"4,keyasint,omitempty" wire:"max=73728"`
 }
 
 // IsZero tells whether m says nothing; it is then left out of a message.
-func (m Meta) IsZero() bool { return !m.HasMode && !m.HasMTime }
+func (m Meta) IsZero() bool { return !m.HasMode && !m.HasMTime && m.Archive == "" }
 
 // orNil returns nil for metadata that says nothing, as when all its keys were ignored: so there is one form of it.
 func (m *Meta) orNil() *Meta {
@@ -33,6 +37,9 @@ func (m Meta) MarshalCBOR() ([]byte, error) {
 	if m.HasMTime {
 		b.MTimeNS = &m.MTimeNS
 	}
+	if m.Archive != "" {
+		b.Archive = []byte(m.Archive)
+	}
 	return encMode.Marshal(b)
 }
 
@@ -42,7 +49,7 @@ func (m *Meta) UnmarshalCBOR(p []byte) error {
 	if err := decMode.Unmarshal(p, &b); err != nil {
 		return err
 	}
-	*m = Meta{}
+	*m = Meta{Archive: string(b.Archive)}
 	if b.Mode != nil {
 		m.Mode, m.HasMode = *b.Mode, true
 	}

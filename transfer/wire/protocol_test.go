@@ -268,7 +268,7 @@ func TestProtocolLimits(t *testing.T) {
 func TestProtocolCapabilities(t *testing.T) {
 	table := rows(readProtocol(t), "Versions and capabilities", "`.*?`")
 	want := map[string]bool{}
-	for _, c := range []string{CapBLAKE3, CapTree, CapZstd, CapZstdOn, CapZero, CapDelta} {
+	for _, c := range []string{CapBLAKE3, CapTree, CapZstd, CapZstdOn, CapZero, CapDelta, CapExact} {
 		want["`"+c+"`"] = true
 		if err := (Hello{Versions: []uint64{0}, Caps: []string{c}}).check(); err != nil {
 			t.Error(err)

@@ -19,7 +19,7 @@ func samples(t testing.TB) []Message {
 		Replaced: mustPath(t, "versions", "b"),
 	}
 	roots := []RootInfo{{Name: "backup", Rights: []string{"put", "get"}, Default: true}, {Name: "größe"}}
-	meta := Meta{Mode: 0o4755, MTimeNS: -1, HasMode: true, HasMTime: true}
+	meta := Meta{Mode: 0o4755, MTimeNS: -1, HasMode: true, HasMTime: true, Archive: "\x41\x00"}
 	return []Message{
 		Hello{Versions: []uint64{0}},
 		Hello{Versions: []uint64{0, 1, 65535}, Agent: "xfer/1", Caps: []string{CapZstd, CapBLAKE3}, TimeNS: -5},
@@ -50,14 +50,14 @@ func samples(t testing.TB) []Message {
 		Opened{State: StateChanged, Old: MaxFileSize},
 		Opened{State: StateDone, Receipt: &receipt},
 		Opened{State: StateSame},
-		Ack{}, Ack{Durable: Ranges{{Start: 0, Count: MaxChunks}}},
+		Ack{}, Ack{Unkept: UnkeptACL}, Ack{Durable: Ranges{{Start: 0, Count: MaxChunks}}},
 		Ack{Received: Ranges{{Start: 3, Count: 2}, {Start: 6, Count: 1}}},
 		Zeros{Chunks: Ranges{{Start: 0, Count: 1}}}, Zeros{Chunks: Ranges{{Start: 1, Count: 5}, {Start: 7, Count: MaxChunks - 7}}},
 		Nack{Code: CodeChunkBad}, Nack{Chunk: MaxChunks - 1, Code: 0x0177},
 		Commit{}, Commit{RootHash: hash, Size: MaxFileSize, Fingerprint: []byte("fp"), Meta: &meta},
 		Receipt{}, receipt,
 		Abort{}, Abort{Keep: true, Code: CodeSourceChanged},
-		Get{Handle: 1}, Get{Root: "r", Path: p, Handle: 1<<32 - 1, ChunkLog2Max: 18},
+		Get{Handle: 1}, Get{Root: "r", Path: p, Handle: 1<<32 - 1, ChunkLog2Max: 18, Exact: true},
 		Get{Path: p, Handle: 1, Dense: true}, List{Depth: 1}, List{Root: "r", Path: p, Depth: 1, Cursor: []byte("b\xff")},
 		Entries{},
 		Entries{Entries: []Entry{
@@ -66,8 +66,8 @@ func samples(t testing.TB) []Message {
 			{Name: "dir", Kind: KindDir, Mode: 0o7777, MTimeNS: 1<<63 - 1},
 			{Name: "tty", Kind: KindOther},
 		}, Next: []byte("tty")},
-		Stat{}, Stat{Root: "r", Path: p, WantRoot: true},
-		Stated{Entry: Entry{Kind: KindDir}}, Stated{Entry: Entry{Name: "x", Kind: KindFile, Size: 5}, RootHash: &hash},
+		Stat{}, Stat{Root: "r", Path: p, WantRoot: true, Exact: true},
+		Stated{Entry: Entry{Kind: KindDir}}, Stated{Entry: Entry{Name: "x", Kind: KindFile, Size: 5}, RootHash: &hash}, Stated{Entry: Entry{Name: "x", Kind: KindSymlink, Target: "y"}, Meta: meta},
 		Mkdir{Path: p}, Mkdir{Root: "r", Path: p, ExistOK: true, Parents: true, Meta: &meta},
 		Remove{Path: p}, Remove{Root: "r", Path: p, MissingOK: true, Recursive: true},
 		Rename{From: p, To: mustPath(t, "c")}, Rename{Root: "r", From: p, To: mustPath(t, "c"), NoReplace: true},
@@ -97,7 +97,7 @@ func samples(t testing.TB) []Message {
 		TreeAck{},
 		TreeAck{
 			Packs: []Range{{Start: 0, Count: 2}, {Start: 3, Count: MaxTreeEntries - 3}}, Published: []Range{{Start: 1, Count: 4}, {Start: 6, Count: 1}},
-			Failed: []TreeFailure{{No: 5, Code: CodeChunkBad}, {No: 7, Code: CodeNoSpace, Text: "full"}},
+			Failed: []TreeFailure{{No: 5, Code: CodeChunkBad}, {No: 7, Code: CodeNoSpace, Text: "full"}}, Unkept: UnkeptOwner | UnkeptMode,
 		},
 		TreeExtra{Last: true}, TreeExtra{Entries: []ExtraEntry{{Path: p, Kind: KindDir}}},
 		TreeExtra{Entries: []ExtraEntry{{Path: mustPath(t, "x"), Kind: KindFile, Size: maxInt}, {Path: p, Kind: KindOther}}, Last: true, Total: MaxTreeEntries - 1},
@@ -240,6 +240,9 @@ func textOf(v reflect.Value) string {
 		}
 		if x.HasMTime {
 			out = append(out, fmt.Sprintf("MTimeNS: %d", x.MTimeNS))
+		}
+		if x.Archive != "" {
+			out = append(out, fmt.Sprintf("Archive: h'%x'", x.Archive))
 		}
 		return "{" + strings.Join(out, ", ") + "}"
 	}

@@ -5,6 +5,7 @@ type Stat struct {
 	Root     string `cbor:"1,keyasint" wire:"max=255"`
 	Path     Path   `cbor:"3,keyasint"`
 	WantRoot bool   `cbor:"2,keyasint,omitempty"` // also the root hash of the content; the server reads the file
+	Exact    bool   `cbor:"4,keyasint,omitempty"` // CapExact: of a symbolic link also Stated.Meta
 }
 
 // Type returns TStat.
@@ -16,6 +17,7 @@ func (m Stat) check() error { return checkLabel(m.Root) }
 type Stated struct {
 	Entry    Entry `cbor:"1,keyasint"` // Name may be empty for a root
 	RootHash *Hash `cbor:"2,keyasint,omitempty"`
+	Meta     Meta  `cbor:"4,keyasint,omitzero"` // of a symbolic link, for Stat.Exact
 }
 
 // Type returns TStated.

@@ -33,9 +33,10 @@ func (m TreeSkip) check() error {
 // TreeAck tells what became of packs and of entries since the last one. An empty one says that the receiver is at work.
 // The ranges are as long as the peer likes: whoever takes them compares borders and does not count through them.
 type TreeAck struct {
-	Packs     []Range       `cbor:"2,keyasint,omitempty" wire:"n=4096"` // numbers of packs that are verified and written
-	Published []Range       `cbor:"4,keyasint,omitempty" wire:"n=4096"` // entries that have their final names
-	Failed    []TreeFailure `cbor:"6,keyasint,omitempty" wire:"n=4096"` // ascending, none of them in Published
+	Packs     []Range       `cbor:"2,keyasint,omitempty" wire:"n=4096"`  // numbers of packs that are verified and written
+	Published []Range       `cbor:"4,keyasint,omitempty" wire:"n=4096"`  // entries that have their final names
+	Failed    []TreeFailure `cbor:"6,keyasint,omitempty" wire:"n=4096"`  // ascending, none of them in Published
+	Unkept    uint64        `cbor:"8,keyasint,omitempty" wire:"max=255"` // as in Ack, of any entry
 }
 
 // Type returns TTreeAck.
