@@ -179,8 +179,13 @@ func (d *Dir) Close() error {
 		d.release(name, k)
 	}
 	errs = append(errs, d.done.close())
-	for _, name := range []string{tempDir, treesDir, awayDir, versionsDir, stagesDir, stateDir} {
+	for _, name := range []string{tempDir, treesDir, awayDir, versionsDir, stagesDir} {
 		_ = d.fs.Remove(name) // fails while something is in it
+	}
+	// The root may have got the time of a source: that our own directory goes is no change of it.
+	fi, err := d.fs.Stat(".")
+	if d.fs.Remove(stateDir) == nil && err == nil {
+		_ = d.fs.SetTimes(".", fi.ModTime())
 	}
 	errs = append(errs, d.fs.Close())
 	return errors.Join(errs...)

@@ -66,6 +66,18 @@ func (v *View) allow(m Meta) Meta {
 	return m
 }
 
+// knownLoss is what of m, which View.allow has looked at, will not be kept whatever is tried. file: of a regular file.
+func (m *Meta) knownLoss(file bool) Unkept {
+	if m.eff == nil {
+		return 0
+	}
+	u := m.eff.unkept
+	if file && m.HasMode && m.HasOwner && m.Mode&setIDs != 0 && !m.eff.special {
+		u |= UnkeptSpecial
+	}
+	return u
+}
+
 // allowed is allow for what may be nil.
 func (v *View) allowed(m *Meta) *Meta {
 	if m == nil {

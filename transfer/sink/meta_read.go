@@ -14,6 +14,7 @@ type Keep struct {
 	Archive bool            // owner and extended attributes too, and the mode exactly
 	Special bool            // of an archive also setuid and setgid of files, and attributes that give privileges
 	Owners  *durable.Owners // for the names of owners; nil: numbers only
+	Left    func(Unkept)    // told what a file has that is not told, without Special; may be nil
 }
 
 // ReadMeta returns the metadata of an open file.
@@ -37,12 +38,19 @@ func (k Keep) read(fi fs.FileInfo, xattrs func() ([]durable.XAttr, error)) (Meta
 		m.Mode &= fs.ModePerm
 		return m, nil
 	}
+	special := false
 	if !k.Special && !fi.IsDir() {
+		special = m.Mode&setIDs != 0
 		m.Mode &^= setIDs
 	}
 	if m.UID, m.GID, m.HasOwner = durable.OwnerOf(fi); m.HasOwner && k.Owners != nil {
 		m.User, m.Group = k.Owners.Lookup(m.UID, m.GID)
 	}
+	defer func() {
+		if special && k.Left != nil {
+			k.Left(UnkeptSpecial)
+		}
+	}()
 	all, err := xattrs()
 	switch {
 	case errors.Is(err, errors.ErrUnsupported):
@@ -51,7 +59,11 @@ func (k Keep) read(fi fs.FileInfo, xattrs func() ([]durable.XAttr, error)) (Meta
 		return Meta{}, err
 	}
 	m.HasXAttrs = true
-	m.XAttrs = slices.DeleteFunc(all, func(a durable.XAttr) bool { return !k.tells(a.Name) })
+	m.XAttrs = slices.DeleteFunc(all, func(a durable.XAttr) bool {
+		told := k.tells(a.Name)
+		special = special || !told && isSecurity(a.Name) && !isForeign(a.Name)
+		return !told
+	})
 	if k.Owners != nil {
 		m.addACLNames(k.Owners)
 	}

@@ -69,6 +69,26 @@ func (v *View) Stat(p Path) (Entry, error) {
 	return v.d.stat(p)
 }
 
+// LinkMeta returns what k tells of the symbolic link p, ErrDenied or fs.ErrNotExist as Stat does; the zero Meta of anything else.
+func (v *View) LinkMeta(p Path, k Keep) (Meta, error) {
+	if err := v.need("stat", RStat); err != nil {
+		return Meta{}, err
+	}
+	d := v.d
+	d.ns.RLock()
+	defer d.ns.RUnlock()
+	at, err := d.resolve(p, 0)
+	switch {
+	case err != nil:
+		return Meta{}, err
+	case at.info == nil:
+		return Meta{}, pathError("stat", p.String(), fs.ErrNotExist)
+	case at.info.Mode()&fs.ModeSymlink == 0:
+		return Meta{}, nil
+	}
+	return k.ReadMetaAt(d.fs, at.name, at.info)
+}
+
 func (d *Dir) stat(p Path) (Entry, error) {
 	d.ns.RLock()
 	defer d.ns.RUnlock()
@@ -491,7 +511,15 @@ func (v *View) SetMeta(p Path, m Meta) error {
 		}
 		return err
 	}
-	return v.allow(m).applyTo(d.fs, at.name, at.info.Mode()&fs.ModeSymlink != 0)
+	m = v.allow(m)
+	if m.eff != nil {
+		if same, err := m.same(d.fs, at.name, at.info); err == nil && same { // an error comes again when it is set
+			u := m.knownLoss(at.info.Mode().IsRegular())
+			m.tell(&u)
+			return nil
+		}
+	}
+	return m.applyTo(d.fs, at.name, at.info.Mode()&fs.ModeSymlink != 0)
 }
 
 func newBuffered(r io.Reader) io.Reader { return bufio.NewReaderSize(r, 64<<10) }

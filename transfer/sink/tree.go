@@ -63,7 +63,8 @@ type TreeEntry struct {
 	Target string // of a symbolic link
 	Link   uint64 // of a file: the number of an earlier one that it is a hard link to; 0: none
 	Sparse bool   // of a file: blocks of zeros become holes
-	// Shared: a later entry may be a hard link to this file. Only then its name is remembered.
+	// Shared: a later entry may be a hard link to this file. Only then its name is remembered. A link to any other entry is a
+	// file like those without links.
 	Shared bool
 }
 
@@ -163,12 +164,14 @@ type Tree struct {
 	youngAfter int64        // the change time, in ns, after which something may not be durable
 	changed    atomic.Bool  // something was written, so that there is something to sync
 	beat       atomic.Int64 // when Busy was called last
+	unkept     atomic.Uint32
 
 	mu     sync.Mutex // guards what follows
 	ended  error      // why nothing more is taken
 	wanted map[uint64]*wanted
 	small  int           // of wanted: small files that have not been Put
 	live   int           // directories that somebody refers to
+	attrs  int64         // bytes of the attributes of both
 	free   chan struct{} // closed and made anew when there is more room
 	waits  bool          // somebody waits for that
 	result TreeResult
@@ -266,6 +269,15 @@ func (t *Tree) Result() TreeResult {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.result
+}
+
+// Unkept returns what could not be kept so far of the metadata of any entry.
+func (t *Tree) Unkept() Unkept { return Unkept(t.unkept.Load()) }
+
+func (t *Tree) noteUnkept(u Unkept) {
+	if u != 0 {
+		t.unkept.Or(uint32(u))
+	}
 }
 
 // count changes the counts.

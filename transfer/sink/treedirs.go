@@ -125,6 +125,7 @@ func (t *Tree) newDir(parent *treeDir, e *TreeEntry) *treeDir {
 	}
 	t.mu.Lock()
 	t.live++
+	t.attrs += d.meta.attrBytes()
 	if parent != nil {
 		parent.refs++
 	}
@@ -140,6 +141,7 @@ func (t *Tree) unref(d *treeDir) {
 		gone := d.refs == 0
 		if gone {
 			t.live--
+			t.attrs -= d.meta.attrBytes()
 			t.freed()
 		}
 		t.mu.Unlock()

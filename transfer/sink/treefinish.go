@@ -31,6 +31,9 @@ const (
 	recHasMTime
 	recLoosened
 	recAway
+	recArchive // what View.allow has found out
+	recHasOwner
+	recHasXAttrs
 )
 
 // record notes that something is left to be done to d.
@@ -55,6 +58,15 @@ func (t *Tree) record(d *treeDir) {
 	if t.cache.isAway(d) {
 		flags |= recAway
 	}
+	if d.hasMeta && m.eff != nil {
+		flags |= recArchive
+		if m.HasOwner {
+			flags |= recHasOwner
+		}
+		if m.HasXAttrs {
+			flags |= recHasXAttrs
+		}
+	}
 	b := binary.AppendUvarint(nil, uint64(shared))
 	b = binary.AppendUvarint(b, uint64(len(path)-shared))
 	b = append(b, path[shared:]...)
@@ -69,6 +81,9 @@ func (t *Tree) record(d *treeDir) {
 	if flags&recHasMTime != 0 {
 		b = binary.AppendVarint(b, m.MTime.Unix())
 		b = binary.AppendUvarint(b, uint64(m.MTime.Nanosecond()))
+	}
+	if flags&recArchive != 0 {
+		b = m.eff.appendTo(b)
 	}
 	if _, err := t.dirs.append(b); err != nil {
 		t.fault(err)
@@ -110,6 +125,10 @@ func readRecord(r *bufio.Reader, prefix string) (rec dirRecord, err error) {
 		var sec int64
 		sec, err = binary.ReadVarint(r)
 		rec.meta.HasMTime, rec.meta.MTime = true, time.Unix(sec, int64(number()))
+	}
+	if flags&recArchive != 0 && err == nil {
+		rec.meta.HasOwner, rec.meta.HasXAttrs = flags&recHasOwner != 0, flags&recHasXAttrs != 0
+		rec.meta.eff, err = readEffects(r)
 	}
 	return rec, noEOF(err)
 }
@@ -261,7 +280,14 @@ func (t *Tree) finishDir(w *dirWalk, rec *dirRecord, way syncWay) error {
 
 // setDir sets what of a directory, which is fi, is not as it should be.
 func (t *Tree) setDir(dir durable.FS, fi fs.FileInfo, rec *dirRecord) error {
-	lack := t.lacking(fi, rec.meta)
+	lack := t.lacking(dir, ".", fi, rec.meta)
+	if rec.meta.eff != nil {
+		if lack.isEmpty() {
+			return nil
+		}
+		t.changed.Store(true)
+		return t.set(lack, dir, ".", false)
+	}
 	mode := fi.Mode() & (fs.ModePerm | specialBits)
 	want := mode
 	switch {

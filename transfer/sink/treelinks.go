@@ -24,8 +24,16 @@ type sharedFiles struct {
 	names *spool // state u8, length u16, path beneath the top
 	index *spool // number u64, place in names u64: 16 bytes each
 
-	mu sync.Mutex // orders add
+	mu   sync.Mutex // orders add
+	full bool       // of a plan: not all are noted. It is of the goroutine that calls Take
 }
+
+// What a file of the list is.
+const (
+	sharedAwaited byte = iota // not there yet
+	sharedThere
+	sharedLink // a hard link, which is made at the end
+)
 
 func (s *sharedFiles) init(t *Tree) {
 	s.t, s.names, s.index = t, t.newSpool("files"), t.newSpool("files.index")
@@ -33,11 +41,16 @@ func (s *sharedFiles) init(t *Tree) {
 
 func (s *sharedFiles) close() error { return errors.Join(s.names.close(), s.index.close()) }
 
-// add notes where the file of entry no is to be. mark says that it is there.
-func (s *sharedFiles) add(no uint64, path string) (at int64, err error) {
+// add notes where the file of entry no is to be, and whether it is there: mark says so later. A plan, which may write nothing, takes only so many: at is
+// -1 for one that is not noted.
+func (s *sharedFiles) add(no uint64, path string, state byte) (at int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b := append(binary.BigEndian.AppendUint16([]byte{0}, uint16(len(path))), path...)
+	if s.t.spec.DryRun && max(s.names.len(), s.index.len())+int64(len(path))+16 > int64(s.t.max.spool) {
+		s.full = true
+		return -1, nil
+	}
+	b := append(binary.BigEndian.AppendUint16([]byte{state}, uint16(len(path))), path...)
 	if at, err = s.names.append(b); err == nil {
 		_, err = s.index.append(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, no), uint64(at)))
 	}
@@ -52,19 +65,20 @@ func (s *sharedFiles) mark(at int64) {
 	if at < 0 {
 		return
 	}
-	if err := s.names.set(at, 1); err != nil {
+	if err := s.names.set(at, sharedThere); err != nil {
 		s.t.fault(err)
 	}
 }
 
-// find returns the path of entry no, if it is there.
-func (s *sharedFiles) find(no uint64) (string, error) {
+// look finds where entry no is noted.
+func (s *sharedFiles) look(no uint64) (at int64, known bool, err error) {
 	lo, hi := int64(0), s.index.len()/16
+	end := hi
 	var b [16]byte
 	for lo < hi {
 		mid := (lo + hi) / 2
 		if _, err := s.index.ReadAt(b[:], mid*16); err != nil {
-			return "", err
+			return 0, false, err
 		}
 		if binary.BigEndian.Uint64(b[:]) < no {
 			lo = mid + 1
@@ -72,29 +86,50 @@ func (s *sharedFiles) find(no uint64) (string, error) {
 			hi = mid
 		}
 	}
-	missing := fmt.Errorf("entry %d, which it is a hard link to: %w", no, fs.ErrNotExist)
-	if lo == s.index.len()/16 {
-		return "", missing
+	if lo == end {
+		return 0, false, nil
 	}
 	if _, err := s.index.ReadAt(b[:], lo*16); err != nil {
-		return "", err
+		return 0, false, err
 	}
-	if binary.BigEndian.Uint64(b[:]) != no {
-		return "", missing
-	}
-	r := io.NewSectionReader(s.names, int64(binary.BigEndian.Uint64(b[8:])), 3+maxPathBytes)
-	var head [3]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return "", err
-	}
-	if head[0] == 0 {
-		return "", missing
-	}
-	return readString(r, uint64(binary.BigEndian.Uint16(head[1:])))
+	return int64(binary.BigEndian.Uint64(b[8:])), binary.BigEndian.Uint64(b[:]) == no, nil
 }
 
-// takeLink notes a hard link, which is made at the end: the file may still be on its way.
+// read returns what is noted at a place.
+func (s *sharedFiles) read(at int64) (path string, state byte, err error) {
+	r := io.NewSectionReader(s.names, at, 3+maxPathBytes)
+	var head [3]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return "", 0, err
+	}
+	path, err = readString(r, uint64(binary.BigEndian.Uint16(head[1:])))
+	return path, head[0], err
+}
+
+// find returns the path of entry no, if it is there.
+func (s *sharedFiles) find(no uint64) (string, error) {
+	at, known, err := s.look(no)
+	if err != nil {
+		return "", err
+	}
+	if known {
+		path, state, err := s.read(at)
+		if err != nil || state != sharedAwaited {
+			return path, err
+		}
+	}
+	return "", fmt.Errorf("entry %d, which it is a hard link to: %w", no, fs.ErrNotExist)
+}
+
+// takeLink notes a hard link, which is made at the end: the file may still be on its way. One that is there already needs nothing.
 func (t *Tree) takeLink(l *level, e *TreeEntry) Verdict {
+	to, known, err := t.shared.look(e.Link)
+	if err != nil {
+		return t.failed(t.fault(err))
+	}
+	if !known && !t.shared.full { // it was left out, has failed, or is none
+		return t.takeFile(l, e)
+	}
 	fi, err := t.lookup(l, e.Name)
 	switch {
 	case err != nil:
@@ -103,6 +138,12 @@ func (t *Tree) takeLink(l *level, e *TreeEntry) Verdict {
 		return Verdict{Code: VerdictSkip}
 	case fi != nil && fi.IsDir():
 		return t.failed(pathError("link", e.Name, ErrIsDir))
+	case fi != nil && known && t.isOne(to, fi):
+		l.dir.young = l.dir.young || t.isYoung(fi)
+		if err := t.leads(l, e); err != nil {
+			return t.failed(err)
+		}
+		return Verdict{Code: VerdictSame}
 	case t.spec.DryRun:
 		return Verdict{Code: VerdictLinked}
 	}
@@ -117,15 +158,22 @@ func (t *Tree) takeLink(l *level, e *TreeEntry) Verdict {
 		t.fault(err)
 		return t.failed(err)
 	}
-	if e.Shared {
-		// A link to a link is one to the same file; it is there when Finish comes to it, in the order of numbers.
-		at, err := t.shared.add(e.No, path)
-		if err != nil {
+	if e.Shared { // a link to a link is one to the same file; it is there when Finish comes to it, in the order of numbers
+		if _, err := t.shared.add(e.No, path, sharedLink); err != nil {
 			return t.failed(err)
 		}
-		t.shared.mark(at)
 	}
 	return Verdict{Code: VerdictLinked}
+}
+
+// isOne tells whether the file fi is the one noted at a place of the list, which is there.
+func (t *Tree) isOne(to int64, fi fs.FileInfo) bool {
+	path, state, err := t.shared.read(to)
+	if err != nil || state != sharedThere || !fi.Mode().IsRegular() {
+		return false
+	}
+	at, err := t.d.locate(t.beneathTop(path), 0)
+	return err == nil && at.info != nil && durable.SameFile(at.info, fi)
 }
 
 // makeLinks makes the hard links.
@@ -149,6 +197,9 @@ func (t *Tree) makeLinks() error {
 			return err
 		}
 		err = t.makeLink(to, name)
+		if err != nil {
+			err = pathError("link", t.beneathTop(name).String(), err)
+		}
 		t.count(func(r *TreeResult) {
 			if err != nil {
 				r.Failed++

@@ -7,29 +7,53 @@ import (
 	"xfer/transfer/durable"
 )
 
-// lacking returns what of m the file, directory or link fi does not have.
-func (t *Tree) lacking(fi fs.FileInfo, m Meta) Meta {
-	if fi.Mode()&fs.ModeSymlink != 0 || fi.Mode().Perm() == m.Mode.Perm() {
-		m.HasMode = false
-	}
+// lacking returns what of m the file, directory or link name in fsys, which is fi, does not have. Of an archive that is all but the time where anything
+// is missing: what is right already is not set again.
+func (t *Tree) lacking(fsys durable.FS, name string, fi fs.FileInfo, m Meta) Meta {
 	if m.HasMTime && t.sameTime(fi.ModTime(), m.MTime) {
 		m.HasMTime = false
+	}
+	switch {
+	case m.eff != nil:
+		if same, err := m.same(fsys, name, fi); err == nil && same { // an error comes again when it is set
+			return Meta{}
+		}
+	case fi.Mode()&fs.ModeSymlink != 0 || fi.Mode().Perm() == m.Mode.Perm():
+		m.HasMode = false
 	}
 	return m
 }
 
 // isEmpty tells whether there is nothing in m to be set.
-func (m Meta) isEmpty() bool { return !m.HasMode && !m.HasMTime }
+func (m Meta) isEmpty() bool { return !m.HasMode && !m.HasMTime && m.eff == nil }
+
+// attrBytes is about how much memory the attributes of m take.
+func (m Meta) attrBytes() int64 {
+	n := 0
+	for _, a := range m.XAttrs {
+		n += len(a.Name) + len(a.Value) + 64
+	}
+	return int64(n)
+}
+
+// set sets m on name, of a symbolic link on the link, and notes what cannot be kept.
+func (t *Tree) set(m Meta, fsys durable.FS, name string, link bool) error {
+	var u Unkept
+	m.Unkept = &u
+	err := m.applyTo(fsys, name, link)
+	t.noteUnkept(u)
+	return err
+}
 
 // same answers for the file or link name, which is there as it should be but maybe for its metadata. That is set, unless
 // what is there has to stay.
 func (t *Tree) same(fsys durable.FS, name string, fi fs.FileInfo, m Meta) Verdict {
 	if !t.noReplace { // guard of I11
-		if lack := t.lacking(fi, m); !lack.isEmpty() {
+		if lack := t.lacking(fsys, name, fi, m); !lack.isEmpty() {
 			if t.spec.DryRun {
 				return Verdict{Code: VerdictMeta}
 			}
-			if err := lack.applyTo(fsys, name, fi.Mode()&fs.ModeSymlink != 0); err != nil {
+			if err := t.set(lack, fsys, name, fi.Mode()&fs.ModeSymlink != 0); err != nil {
 				return t.failed(err)
 			}
 			t.changed.Store(true)

@@ -88,6 +88,9 @@ func (t *Tree) copyBeside(from durable.FS, f *treeFile, dir durable.FS) (*treeFi
 	c := *f
 	c.name, c.beside = durable.TempPrefix+rand.Text(), true
 	m := Meta{Mode: fi.Mode(), HasMode: true, MTime: fi.ModTime(), HasMTime: true}
+	if f.meta.eff != nil {
+		m = f.meta
+	}
 	if err := t.write(dir, &c, content, m, 0, true); err != nil {
 		return nil, err
 	}

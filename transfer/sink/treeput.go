@@ -22,9 +22,10 @@ type treeFile struct {
 	name   string       // where it is until then
 	beside bool         // that is in its own directory, not in tree/K-ID
 	f      durable.File // nil: closed
+	meta   Meta
 }
 
-// Put is the whole content of a small file that is wanted, with its hash. m, if not nil, takes the place of the metadata that
+// Put is the whole content of a small file that is wanted, with its hash. Mode and time of m, if it is not nil, take the place of those that
 // the entry had, and the size may be another: the source has changed since. It returns before the file has its
 // name: Published tells. It waits while two groups of files are on their way.
 //
@@ -65,6 +66,10 @@ func (t *Tree) receive(w *wanted, content []byte, root crypto.Digest, m *Meta) (
 			return nil, nil, fmt.Errorf("%d bytes were announced, %d came: %w", w.size, size, ErrSourceChanged)
 		}
 		m = &w.meta
+	} else { // owner and attributes are told in the manifest alone
+		now := w.meta
+		now.Mode, now.HasMode, now.MTime, now.HasMTime = m.Mode, m.HasMode, m.MTime, m.HasMTime
+		m = &now
 	}
 	if t.digest(content) != root { // guard of I1
 		return nil, nil, ErrRootMismatch
@@ -73,7 +78,7 @@ func (t *Tree) receive(w *wanted, content []byte, root crypto.Digest, m *Meta) (
 	if err != nil {
 		return nil, nil, err
 	}
-	f := &treeFile{w: w, root: root, size: size}
+	f := &treeFile{w: w, root: root, size: size, meta: *m}
 	if t.cache.isAway(w.dir) {
 		err = t.writeBeside(f, content, *m)
 	} else {
@@ -131,7 +136,7 @@ func (t *Tree) write(dir durable.FS, f *treeFile, content []byte, m Meta, mask f
 	if err != nil {
 		return err
 	}
-	m.HasMode = m.HasMode && perm&^mask != 0
+	m.HasMode = m.HasMode && (perm&^mask != 0 || m.eff != nil)
 	switch {
 	case f.w.sparse:
 		if err = file.Truncate(int64(len(content))); err == nil {
@@ -141,7 +146,10 @@ func (t *Tree) write(dir durable.FS, f *treeFile, content []byte, m Meta, mask f
 		_, err = file.Write(content)
 	}
 	if err == nil {
+		var u Unkept
+		m.Unkept = &u
 		err = m.apply(file)
+		t.noteUnkept(u)
 	}
 	if err == nil && keepOpen {
 		f.f = file

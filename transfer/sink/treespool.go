@@ -2,6 +2,8 @@ package sink
 
 import (
 	"bufio"
+	"encoding/binary"
+	"errors"
 	"io"
 	"strings"
 	"sync"
@@ -109,6 +111,54 @@ func (s *spool) close() error {
 	err := s.f.Close()
 	s.f = nil
 	return err
+}
+
+// appendTo appends e to the record of a directory.
+func (e *effects) appendTo(b []byte) []byte {
+	b = binary.AppendVarint(b, int64(e.uid))
+	b = binary.AppendVarint(b, int64(e.gid))
+	flags := byte(0)
+	if e.special {
+		flags |= 1
+	}
+	if e.admin {
+		flags |= 2
+	}
+	b = append(b, flags, byte(e.unkept))
+	b = binary.AppendUvarint(b, uint64(len(e.xattrs)))
+	for _, a := range e.xattrs {
+		b = append(binary.AppendUvarint(b, uint64(len(a.Name))), a.Name...)
+		b = append(binary.AppendUvarint(b, uint64(len(a.Value))), a.Value...)
+	}
+	return b
+}
+
+// readEffects reads what appendTo has written.
+func readEffects(r *bufio.Reader) (*effects, error) {
+	uid, err := binary.ReadVarint(r)
+	gid, err2 := binary.ReadVarint(r)
+	flags, err3 := r.ReadByte()
+	unkept, err4 := r.ReadByte()
+	n, err5 := binary.ReadUvarint(r)
+	if err = errors.Join(err, err2, err3, err4, err5); err != nil || n > durable.MaxXAttrs {
+		return nil, errors.Join(errSpool, err)
+	}
+	e := &effects{uid: int(uid), gid: int(gid), special: flags&1 != 0, admin: flags&2 != 0, unkept: Unkept(unkept)}
+	for range n {
+		var part [2][]byte // name and value
+		for i := range part {
+			size, err := binary.ReadUvarint(r)
+			if err != nil || size > durable.MaxXAttrBytes {
+				return nil, errors.Join(errSpool, err)
+			}
+			part[i] = make([]byte, size)
+			if _, err := io.ReadFull(r, part[i]); err != nil {
+				return nil, noEOF(err)
+			}
+		}
+		e.xattrs = append(e.xattrs, durable.XAttr{Name: string(part[0]), Value: part[1]})
+	}
+	return e, nil
 }
 
 // readString reads n bytes.

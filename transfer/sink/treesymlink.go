@@ -96,7 +96,7 @@ func (t *Tree) placeLink(l *level, e *TreeEntry, replace bool) error {
 	if err := from.Symlink(e.Target, name); err != nil {
 		return err
 	}
-	err := e.Meta.applyTo(from, name, true)
+	err := t.set(e.Meta, from, name, true)
 	if err == nil {
 		t.d.ns.Lock()
 		err = from.RenameTo(name, l.fs, e.Name, replace)

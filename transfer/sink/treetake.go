@@ -63,6 +63,8 @@ func (t *Tree) take(e *TreeEntry) Verdict {
 	if t.Room() <= 0 {
 		return t.failed(t.fault(fmt.Errorf("too much is awaited: %w", ErrBusy)))
 	}
+	e.Meta = t.v.allow(e.Meta) // guard: what the rights do not allow is not set
+	t.noteUnkept(e.Meta.knownLoss(e.Kind == File))
 	if t.top == nil {
 		return t.takeTop(e)
 	}
@@ -173,13 +175,13 @@ func (t *Tree) takeFile(l *level, e *TreeEntry) Verdict {
 	case fi.IsDir():
 		return t.failed(pathError("publish", e.Name, ErrIsDir))
 	case t.spec.IgnoreExisting:
-		return Verdict{Code: VerdictSkip}
+		return t.skipFile(l, e, fi)
 	case !fi.Mode().IsRegular() && t.noReplace:
 		return t.failed(existError(e.Name))
 	case !fi.Mode().IsRegular():
 		return t.wantFile(l, e, VerdictUpdate)
 	case t.spec.Update && e.Meta.HasMTime && fi.ModTime().After(e.Meta.MTime):
-		return Verdict{Code: VerdictSkip}
+		return t.skipFile(l, e, fi)
 	case fi.Size() != e.Size && t.noReplace:
 		return t.failed(existError(e.Name))
 	case fi.Size() != e.Size:
@@ -198,20 +200,39 @@ func (t *Tree) takeFile(l *level, e *TreeEntry) Verdict {
 func (t *Tree) sameFile(l *level, e *TreeEntry, fi fs.FileInfo) Verdict {
 	v := t.same(l.fs, e.Name, fi, e.Meta)
 	l.dir.young = l.dir.young || t.isYoung(fi)
-	if v.Code == VerdictFailed || !e.Shared || t.spec.DryRun {
-		return v
+	if v.Code != VerdictFailed {
+		if err := t.leads(l, e); err != nil {
+			return t.failed(err)
+		}
 	}
-	at, err := t.shared.add(e.No, t.relative(l.dir, e.Name))
-	if err != nil {
-		return t.failed(err)
-	}
-	t.shared.mark(at)
 	return v
+}
+
+// leads notes that the file of the entry is there, for hard links to it.
+func (t *Tree) leads(l *level, e *TreeEntry) error {
+	if !e.Shared {
+		return nil
+	}
+	_, err := t.shared.add(e.No, t.relative(l.dir, e.Name), sharedThere)
+	return err
+}
+
+// skipFile leaves a file as it is. Hard links to it are still made.
+func (t *Tree) skipFile(l *level, e *TreeEntry, fi fs.FileInfo) Verdict {
+	if fi.Mode().IsRegular() {
+		if err := t.leads(l, e); err != nil {
+			return t.failed(err)
+		}
+	}
+	return Verdict{Code: VerdictSkip}
 }
 
 // wantFile notes that a file is to come. Its directory is made ready for it.
 func (t *Tree) wantFile(l *level, e *TreeEntry, code VerdictCode) Verdict {
 	if t.spec.DryRun {
+		if _, err := t.expects(l, e); err != nil {
+			return t.failed(err)
+		}
 		return Verdict{Code: code}
 	}
 	w := &wanted{no: e.No, dir: l.dir, name: e.Name, size: e.Size, meta: e.Meta, sparse: e.Sparse, state: wantOpen, shared: -1}
@@ -221,9 +242,16 @@ func (t *Tree) wantFile(l *level, e *TreeEntry, code VerdictCode) Verdict {
 	return Verdict{Code: code}
 }
 
-func (t *Tree) wantIn(l *level, e *TreeEntry, w *wanted) error {
+// expects notes where the file of the entry is to be, for hard links to it; -1 where there are none.
+func (t *Tree) expects(l *level, e *TreeEntry) (int64, error) {
+	if !e.Shared {
+		return -1, nil
+	}
+	return t.shared.add(e.No, t.relative(l.dir, e.Name), sharedAwaited)
+}
+
+func (t *Tree) wantIn(l *level, e *TreeEntry, w *wanted) (err error) {
 	if !t.spec.DryRun {
-		var err error
 		if w.state == wantAsked {
 			t.mayTouch(l.dir)
 		} else {
@@ -232,11 +260,9 @@ func (t *Tree) wantIn(l *level, e *TreeEntry, w *wanted) error {
 		if err != nil {
 			return err
 		}
-		if e.Shared {
-			if w.shared, err = t.shared.add(e.No, t.relative(l.dir, e.Name)); err != nil {
-				return err
-			}
-		}
+	}
+	if w.shared, err = t.expects(l, e); err != nil {
+		return err
 	}
 	t.want(w)
 	return nil

@@ -100,7 +100,7 @@ func (t *Tree) found(d *treeDir, fi fs.FileInfo) Verdict {
 	if t.appendOnly && d.hasMeta { // guard of I11
 		d.hasMeta = t.d.own.has(t.v.owner, d.place(), fi)
 	}
-	d.lacks = d.hasMeta && !t.lacking(fi, d.meta).isEmpty()
+	d.lacks = d.hasMeta && t.dirLacks(d, fi)
 	switch {
 	case t.blind:
 		return Verdict{Code: VerdictMade}
@@ -108,6 +108,19 @@ func (t *Tree) found(d *treeDir, fi fs.FileInfo) Verdict {
 		return Verdict{Code: VerdictMeta}
 	}
 	return Verdict{Code: VerdictSame}
+}
+
+// dirLacks tells whether directory d, which is fi, has not all of its metadata.
+func (t *Tree) dirLacks(d *treeDir, fi fs.FileInfo) bool {
+	if d.meta.eff == nil {
+		return !t.lacking(nil, "", fi, d.meta).isEmpty()
+	}
+	dir, err := t.cache.pin(d)
+	if err != nil {
+		return true
+	}
+	defer t.cache.unpin(d)
+	return !t.lacking(dir, ".", fi, d.meta).isEmpty()
 }
 
 // present notes what directory d is.
@@ -179,18 +192,23 @@ func (d *treeDir) newMode() fs.FileMode {
 }
 
 func (t *Tree) makeTop(d *treeDir) Verdict {
-	v, at := t.makeTopLocked(d)
+	v, at, there := t.makeTopLocked(d)
 	t.topSpot = at
 	t.d.own.add(t.d.fs, t.v.owner, at.made)
+	if there {
+		v = t.found(d, at.info)
+	}
 	return v
 }
 
-func (t *Tree) makeTopLocked(d *treeDir) (Verdict, spot) {
+// makeTopLocked tells with there that somebody else has made the directory, or it was there.
+func (t *Tree) makeTopLocked(d *treeDir) (v Verdict, at spot, there bool) {
 	t.d.ns.RLock()
 	defer t.d.ns.RUnlock()
-	at, err := t.d.resolve(t.spec.Path, followLast|makeParents)
+	var err error
+	at, err = t.d.resolve(t.spec.Path, followLast|makeParents)
 	if err != nil {
-		return t.fail(d, err), at
+		return t.fail(d, err), at, false
 	}
 	d.at = at.name
 	t.changed.Store(true)
@@ -201,16 +219,16 @@ func (t *Tree) makeTopLocked(d *treeDir) (Verdict, spot) {
 			at.info, err = t.d.fs.Lstat(at.name)
 		}
 		if err != nil {
-			return t.fail(d, err), at
+			return t.fail(d, err), at, false
 		}
 		if made && at.info.IsDir() {
-			return t.ours(d, at.info), at
+			return t.ours(d, at.info), at, false
 		}
 	}
 	if !at.info.IsDir() {
-		return t.fail(d, pathError("tree", t.spec.Path.String(), ErrNotDir)), at
+		return t.fail(d, pathError("tree", t.spec.Path.String(), ErrNotDir)), at, false
 	}
-	return t.found(d, at.info), at
+	return Verdict{}, at, true
 }
 
 // push makes d the directory that entries are taken of. v is its verdict, unless that fails.

@@ -39,7 +39,10 @@ func (t *Tree) Room() int {
 }
 
 // room is called with mu.
-func (t *Tree) room() int { return t.max.wanted - len(t.wanted) - t.live }
+func (t *Tree) room() int { return t.max.wanted - len(t.wanted) - t.live - int(t.attrs/attrUnit) }
+
+// attrUnit is how many bytes of attributes count as an entry that is wanted.
+const attrUnit = 1 << 10
 
 // Wait returns when there is room; what has arrived is published for that before its time. The errors are that of ctx, and what has ended the tree.
 func (t *Tree) Wait(ctx context.Context) error {
@@ -86,6 +89,7 @@ func (t *Tree) want(w *wanted) {
 	t.wanted[w.no] = w
 	w.small = w.size <= t.spec.Small
 	t.awaits(w, 1)
+	t.attrs += w.meta.attrBytes()
 }
 
 // awaits counts the small files that are to come, of which w is one more or less. mu is held.
@@ -114,6 +118,7 @@ func (t *Tree) forget(no uint64, ok func(*wanted) bool) *wanted {
 	if w.state != wantPut {
 		t.awaits(w, -1)
 	}
+	t.attrs -= w.meta.attrBytes()
 	t.freed()
 	t.mu.Unlock()
 	t.unref(w.dir)
@@ -149,6 +154,16 @@ func (t *Tree) Drop(no uint64, published bool) {
 			r.Failed++
 		}
 	})
+}
+
+// Came says that a file which was dropped as one that does not come has its final name all the same: hard links to it can be made.
+func (t *Tree) Came(no uint64) {
+	at, known, err := t.shared.look(no)
+	if err != nil {
+		t.fault(err)
+	} else if known {
+		t.shared.mark(at)
+	}
 }
 
 // Decide answers VerdictHash: whether the file that is here is to be replaced by the one that the sender has (send), or is
