@@ -17,6 +17,8 @@ type receiver struct {
 	rootName string // in receipts; "" at a client
 	identity *crypto.Identity
 	delta    bool // the sender may refer to the old version
+	// archive has owner and attributes of the file, where the OPEN does not tell them; nil: none.
+	archive *sink.Meta
 }
 
 // accept decides about an OPEN of the file at path: nothing to do, compare, or send.
@@ -34,9 +36,17 @@ func (r receiver) accept(ctx context.Context, o wire.Open, path sink.Path, busy 
 	if o.Size != wire.UnknownSize {
 		size = int64(o.Size)
 	}
+	meta, err := sinkMetaOf(o.Meta)
+	if err != nil {
+		return accepted{}, err
+	}
+	if r.archive != nil {
+		takeArchive(&meta, *r.archive)
+	}
+	meta.Unkept = new(sink.Unkept)
 	spec := sink.Spec{
 		Transfer: [16]byte(o.Transfer), Path: path, Size: size, ChunkLog2: o.ChunkLog2, Fingerprint: o.Fingerprint,
-		Fresh: o.Flags&wire.OpenFresh != 0, Sparse: o.Flags&wire.OpenSparse != 0, Meta: sinkMeta(o.Meta), Busy: busy,
+		Fresh: o.Flags&wire.OpenFresh != 0, Sparse: o.Flags&wire.OpenSparse != 0, Meta: meta, Busy: busy,
 	}
 	switch o.IfExists {
 	case wire.IfExistsFail:
@@ -67,7 +77,7 @@ func (r receiver) accept(ctx context.Context, o wire.Open, path sink.Path, busy 
 				return acc, err
 			}
 			if noReplace && size >= 0 && (blind || have.Size == size) {
-				return accepted{state: wire.StateExists, exists: func(ctx context.Context, root crypto.Digest, n int64) (*wire.Receipt, error) {
+				return accepted{state: wire.StateExists, meta: meta, exists: func(ctx context.Context, root crypto.Digest, n int64) (*wire.Receipt, error) {
 					return r.confirm(ctx, o, spec, root, n)
 				}}, nil
 			}
@@ -80,7 +90,7 @@ func (r receiver) accept(ctx context.Context, o wire.Open, path sink.Path, busy 
 	if err != nil {
 		return accepted{}, err
 	}
-	acc := accepted{found: found}
+	acc := accepted{found: found, meta: meta}
 	switch found.State {
 	case sink.StateDone:
 		rec, err := wire.DecodeReceipt(found.Receipt)
@@ -107,7 +117,7 @@ func (r receiver) same(ctx context.Context, o wire.Open, spec sink.Spec, have si
 	if spec.Size < 0 || have.Size != spec.Size {
 		return accepted{}, false, nil
 	}
-	acc := accepted{state: wire.StateSame}
+	acc := accepted{state: wire.StateSame, meta: spec.Meta}
 	switch o.Compare {
 	case wire.CompareMTime:
 		if !o.Meta.HasMTime || unixNano(have.MTime) != o.Meta.MTimeNS {
@@ -128,7 +138,7 @@ func (r receiver) same(ctx context.Context, o wire.Open, spec sink.Spec, have si
 	default:
 		return accepted{}, false, nil
 	}
-	if m := spec.Meta; !noReplace && ((m.HasMode && m.Mode.Perm() != have.Mode.Perm()) || (m.HasMTime && !m.MTime.Equal(have.MTime))) {
+	if m := spec.Meta; !noReplace && (m.HasOwner || m.HasXAttrs || (m.HasMode && m.Mode.Perm() != have.Mode.Perm()) || (m.HasMTime && !m.MTime.Equal(have.MTime))) {
 		if err := r.view.SetMeta(spec.Path, m); err != nil {
 			return accepted{}, false, err
 		}

@@ -49,6 +49,9 @@ type Options struct {
 	Existing       bool   // nothing new is made at the target
 	IgnoreExisting bool   // what is there is left alone
 	Rules          Rules
+	// Archive keeps owners, hard links, extended attributes and ACLs too, and the mode with all its bits. SpecialModes keeps of an archive also setuid
+	// and setgid of files, and capabilities, where the right special-modes is there too.
+	Archive, SpecialModes bool
 }
 
 const defaultTimeout = 30 * time.Second

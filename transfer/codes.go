@@ -119,6 +119,8 @@ func codeOf(err error) (wire.Code, string) {
 		return wire.CodeDenied, "no right to do that"
 	case errors.Is(err, sink.ErrBadPath):
 		return wire.CodeBadPath, "that name is not allowed, or it leads out of the root"
+	case errors.Is(err, durable.ErrXAttrs):
+		return wire.CodeIOError, durable.ErrXAttrs.Error()
 	case errors.Is(err, durable.ErrNotRegular):
 		return wire.CodeBadPath, "it is no regular file"
 	case errors.Is(err, sink.ErrIsDir):

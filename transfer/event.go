@@ -72,6 +72,8 @@ type Result struct {
 	Skipped      []Skipped // special files, at most 1000
 	Receipts     []Receipt // only with Options.Receipts
 	Tree         bool      // a directory was among the sources
-	Duration     time.Duration
-	Peer         string
+	// Unkept says what of the metadata of any entry is not there as it was told: words of sink.Unkept (mode, time, owner, special-modes, xattrs, acls).
+	Unkept   []string
+	Duration time.Duration
+	Peer     string
 }

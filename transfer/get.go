@@ -31,6 +31,8 @@ type getTask struct {
 	size   int64
 	link   string
 	whole  *treeTask // a directory
+	// archive has owner and attributes of a file of a tree, or of a link
+	archive *sink.Meta
 
 	fresh   bool
 	resumed bool
@@ -193,7 +195,9 @@ func (g *getter) start(a Address, into bool) error {
 	if shown == "" {
 		shown = "/" + a.Root
 	}
+	special := false
 	err := g.with(func(cs *clientSession) (err error) {
+		special = g.c.Options.SpecialModes && cs.hasRight(a.Root, "special-modes")
 		st, err = cs.stat(g.ctx, a, false)
 		return err
 	})
@@ -202,6 +206,9 @@ func (g *getter) start(a Address, into bool) error {
 	}
 	t := taskOf(st.entry)
 	t.remote, t.shown = a, shown
+	if g.c.Options.Archive && t.kind == sink.Link {
+		t.archive = &st.meta
+	}
 	name := a.Root
 	if n := len(a.Path); n > 0 {
 		name = a.Path[n-1]
@@ -224,7 +231,7 @@ func (g *getter) start(a Address, into bool) error {
 	}
 	if t.kind == sink.Directory {
 		g.m.tree()
-		if t.top, err = g.open(dst); err != nil {
+		if t.top, err = g.open(dst, special); err != nil {
 			return err
 		}
 		if into && !contents {
@@ -236,7 +243,7 @@ func (g *getter) start(a Address, into bool) error {
 		if !into {
 			dir, name = filepath.Dir(dst), filepath.Base(dst)
 		}
-		if t.top, err = g.open(dir); err != nil {
+		if t.top, err = g.open(dir, special); err != nil {
 			return err
 		}
 		t.path = []string{name}
@@ -249,7 +256,8 @@ func taskOf(e wire.Entry) *getTask {
 	return &getTask{kind: sink.Kind(e.Kind), mode: e.Mode, mtime: e.MTimeNS, size: int64(min(e.Size, 1<<62)), link: e.Target}
 }
 
-func (g *getter) open(dir string) (*getTop, error) {
+// open opens a directory to write into. special: setuid, setgid and capabilities of an archive are kept.
+func (g *getter) open(dir string, special bool) (*getTop, error) {
 	if g.c.Options.DryRun {
 		if _, err := os.Stat(dir); err != nil {
 			return &getTop{}, nil
@@ -261,7 +269,11 @@ func (g *getter) open(dir string) (*getTop, error) {
 	if err != nil {
 		return nil, localError("open", dir, err)
 	}
-	t := &getTop{dir: d, view: d.View("get", sink.All)}
+	rights := sink.All
+	if special {
+		rights |= sink.SpecialModes
+	}
+	t := &getTop{dir: d, view: d.View("get", rights)}
 	g.tops = append(g.tops, t)
 	return t, nil
 }
@@ -293,7 +305,15 @@ func (g *getter) task(ctx context.Context, cs *clientSession, t *getTask) error 
 		if g.leavesAlone(t, p) {
 			return nil
 		}
+		if err := cs.wantsArchive("get", t.shown); err != nil {
+			return err
+		}
 		m := sinkMeta(t.metaOf())
+		if t.archive != nil {
+			takeArchive(&m, *t.archive)
+			m.Unkept = new(sink.Unkept)
+			defer func() { g.m.unkept(*m.Unkept) }()
+		}
 		exists := sink.Replace
 		if g.c.Options.NoClobber {
 			exists = sink.Fail
@@ -345,8 +365,12 @@ func (g *getter) file(ctx context.Context, cs *clientSession, t *getTask, p sink
 			want = st.root
 		}
 	}
-	r := receiver{view: t.top.view, identity: g.c.Identity, delta: cs.agreed(wire.CapDelta)}
+	if err := cs.wantsArchive("get", t.shown); err != nil {
+		return err
+	}
+	r := receiver{view: t.top.view, identity: g.c.Identity, delta: cs.agreed(wire.CapDelta), archive: t.archive}
 	f := &recvFile{s: cs.session, id: cs.handle(true)}
+	var left *sink.Unkept
 	var counted int64
 	row := g.m.starts(t.shown, t.size)
 	defer g.m.ends(row)
@@ -374,11 +398,15 @@ func (g *getter) file(ctx context.Context, cs *clientSession, t *getTask, p sink
 			o.IfExists = wire.IfExistsFail
 		}
 		o.Durability = g.durability()
-		o.Meta.Mode &= 0o777
+		if !g.c.Options.Archive {
+			o.Meta.Mode &= 0o777
+			o.Meta.Archive = ""
+		}
 		if o.Size == wire.UnknownSize {
 			return accepted{}, &wire.ProtocolError{Code: wire.CodeUnsupported, Msg: "a GET of unknown size"}
 		}
 		a, err := r.accept(ctx, o, p, busy)
+		left = a.meta.Unkept
 		if err == nil && a.land != nil && (g.c.Options.Streams > 0 || o.Size > 1<<20) {
 			cs.wantStreams(cs.streamsFor(int64(o.Size)))
 		}
@@ -400,8 +428,11 @@ func (g *getter) file(ctx context.Context, cs *clientSession, t *getTask, p sink
 	}
 	var out outcome
 	f.finished = func(o outcome, err error) { out = o }
-	err = cs.get(ctx, f, wire.Get{Root: t.remote.Root, Path: path, Handle: f.id, ChunkLog2Max: 24})
+	err = cs.get(ctx, f, wire.Get{Root: t.remote.Root, Path: path, Handle: f.id, ChunkLog2Max: 24, Exact: g.c.Options.Archive && t.archive == nil})
 	t.resumed = true
+	if left != nil {
+		g.m.unkept(*left)
+	}
 	if err != nil {
 		g.undone(counted)
 		if KindOf(err) == KindSourceChanged || errors.Is(err, sink.ErrSourceChanged) || errors.Is(err, sink.ErrRootMismatch) {

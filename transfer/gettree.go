@@ -69,12 +69,24 @@ func (g *getter) tree(ctx context.Context, cs *clientSession, t *getTask) error 
 	if t.whole.named != "" {
 		get.Walk |= wire.TreeNamed
 	}
+	if err := cs.wantsArchive("get", t.shown); err != nil {
+		return err
+	}
+	if g.c.Options.Archive {
+		r.wants = true
+		get.Flags |= wire.TreeExact
+	}
 	if g.c.Options.DryRun {
 		get.Flags |= wire.TreeDryRun
 	} else {
 		cs.wantStreams(g.c.streamsForTree())
 	}
 	err = cs.getTree(ctx, r, get, ended)
+	r.mu.Lock()
+	if r.tree != nil {
+		g.m.unkept(r.tree.Unkept())
+	}
+	r.mu.Unlock()
 	w.pool.close()
 	if loose := t.whole.again(); err != nil {
 		g.undone(loose)
@@ -209,6 +221,8 @@ func (w *getTree) settled(slot *treeSlot, shown string, e sink.TreeEntry, v sink
 		if v.Code == sink.VerdictMade {
 			g.m.made(shown)
 		}
+	case v.Code == sink.VerdictLinked:
+		g.m.file(shown, "received", e.Size, 0, false)
 	default:
 		g.m.file(shown, "skipped", e.Size, 0, true)
 	}
@@ -225,6 +239,9 @@ func (w *getTree) alone(slot *treeSlot, e sink.TreeEntry) {
 	if e.Meta.HasMode {
 		t.mode, t.mtime = modeBits(e.Meta.Mode), unixNano(e.Meta.MTime)
 	}
+	if g := w.g; g.c.Options.Archive {
+		t.archive = &e.Meta
+	}
 	t = lately(w.task.whole, slot, t)
 	w.pool.add(func() {
 		if w.ctx.Err() != nil || w.cs.ctx.Err() != nil {
@@ -233,6 +250,7 @@ func (w *getTree) alone(slot *treeSlot, e sink.TreeEntry) {
 		err := asProtocol(w.g.try(w.ctx, w.cs, t))
 		switch {
 		case err == nil:
+			w.recv.came(e.No)
 		case w.ctx.Err() != nil:
 			return
 		case retryable(err) || endsRun(err):
@@ -352,7 +370,17 @@ func (w *getTree) whole() {
 
 // before waits for the files that come by themselves. In a dry run what was compared and is not the same has no other answer.
 func (w *getTree) before() error {
-	w.pool.wait()
+	// Where the session is lost the files end after it has let go of everything, and so not before this returns.
+	waited := make(chan struct{})
+	go func() {
+		w.pool.wait()
+		close(waited)
+	}()
+	select {
+	case <-waited:
+	case <-w.cs.ctx.Done():
+		return w.cs.lost()
+	}
 	if w.g.c.Options.DryRun {
 		w.mu.Lock()
 		left := w.wanted

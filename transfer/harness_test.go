@@ -165,8 +165,12 @@ func (h *host) Authorize(_ context.Context, peer crypto.PeerID, _ []*x509.Certif
 	if peer != known {
 		return Grant{}, nil, &Error{Op: "authorize", Kind: KindTrust, Err: errors.New("this key is not known here")}
 	}
+	words := []string{"all"}
+	if rights&sink.SpecialModes != 0 {
+		words = append(words, "special-modes")
+	}
 	return Grant{Name: "laptop", Owner: peer.String(), Bandwidth: bandwidth, Roots: []GrantedRoot{
-		{Name: "inbox", View: dir.View(peer.String(), rights), Rights: []string{"all"}, Default: true},
+		{Name: "inbox", View: dir.View(peer.String(), rights), Rights: words, Default: true},
 	}}, func() {}, nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"xfer/transfer/sink"
 )
 
 // meter counts what a run does and tells it upward.
@@ -27,6 +29,7 @@ type meter struct {
 	rateBytes int64
 	live      int64 // payload taken by the receiver, for the rate
 	large     []*largeFile
+	lost      sink.Unkept // of the metadata of any entry
 }
 
 // largeFile is a file under way that is told of by itself.
@@ -247,6 +250,13 @@ func (m *meter) skipped(path, reason string) {
 	m.tell(Event{Kind: EventFile, Path: path, Action: "skipped", Reason: reason})
 }
 
+// unkept notes what of the metadata of an entry is not kept.
+func (m *meter) unkept(u sink.Unkept) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lost |= u
+}
+
 func (m *meter) receipt(r Receipt) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -280,6 +290,7 @@ func (m *meter) finish() Result {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.r.Duration = time.Since(m.began)
+	m.r.Unkept = m.lost.Words()
 	m.tell(m.progress())
 	return m.r
 }

@@ -49,6 +49,7 @@ type accepted struct {
 	state   wire.OpenState
 	land    landing // for new, partial, changed
 	found   sink.Found
+	meta    sink.Meta // Unkept tells what could not be set; nil where nothing is
 	receipt *wire.Receipt
 	old     *sink.Old // of the file, nil where the sender may not refer to it
 	// exists is asked at COMMIT in the state "exists": it makes the receipt where root is that of what is there.
@@ -152,10 +153,18 @@ func (f *recvFile) begin(o wire.Open) {
 			}
 		}
 	}
+	f.tellUnkept()
 	f.s.send(f.id, m)
 	switch acc.state {
 	case wire.StateSame, wire.StateDone:
 		f.finish(outcome{state: acc.state, receipt: acc.receipt, size: int64(o.Size)}, nil)
+	}
+}
+
+// tellUnkept tells the sender what of the metadata could not be set.
+func (f *recvFile) tellUnkept() {
+	if u := f.acc.meta.Unkept; u != nil && *u != 0 {
+		f.s.send(f.id, wire.Ack{Received: wire.Ranges{}, Unkept: unkept(*u)})
 	}
 }
 
@@ -449,6 +458,7 @@ func (f *recvFile) takeCommit(m wire.Commit) error {
 			f.refuse(err)
 			return
 		}
+		f.tellUnkept()
 		f.s.send(f.id, r)
 		f.finish(outcome{state: f.acc.state, receipt: &r, root: crypto.Digest(m.RootHash), size: int64(m.Size)}, nil)
 	})
@@ -472,7 +482,12 @@ func (f *recvFile) publish(m wire.Commit) (wire.Receipt, error) {
 	f.syncing.Wait()
 	c := sink.Commit{Root: root, Size: size}
 	if m.Meta != nil {
-		meta := sinkMeta(*m.Meta)
+		meta, err := sinkMetaOf(*m.Meta)
+		if err != nil {
+			return wire.Receipt{}, err
+		}
+		takeArchive(&meta, f.acc.meta)
+		meta.Unkept = f.acc.meta.Unkept
 		c.Meta = &meta
 	}
 	c.Sign = func(p sink.Published) ([]byte, error) {

@@ -206,6 +206,7 @@ func (r *Remote) Cat(ctx context.Context, a Address, w io.Writer) (int64, error)
 type stated struct {
 	entry wire.Entry
 	root  *wire.Hash
+	meta  sink.Meta // owner and attributes of a symbolic link, where they were asked for
 }
 
 func (cs *clientSession) stat(ctx context.Context, a Address, root bool) (stated, error) {
@@ -213,7 +214,8 @@ func (cs *clientSession) stat(ctx context.Context, a Address, root bool) (stated
 	if err != nil {
 		return stated{}, &Error{Op: "name", Kind: KindUsage, Err: err}
 	}
-	m, err := cs.request(ctx, 0, wire.Stat{Root: a.Root, Path: p, WantRoot: root})
+	exact := cs.c.Options.Archive && cs.agreed(wire.CapExact)
+	m, err := cs.request(ctx, 0, wire.Stat{Root: a.Root, Path: p, WantRoot: root, Exact: exact})
 	if err != nil {
 		return stated{}, err
 	}
@@ -221,7 +223,8 @@ func (cs *clientSession) stat(ctx context.Context, a Address, root bool) (stated
 	if !ok {
 		return stated{}, protocolError("%v instead of STATED", m.Type())
 	}
-	return stated{s.Entry, s.RootHash}, nil
+	meta, err := sinkMetaOf(s.Meta)
+	return stated{s.Entry, s.RootHash, meta}, err
 }
 
 // rootThere is nil where a is in a root that we have: then what was not found is the name in it, and not the root.

@@ -68,6 +68,15 @@ func (ss *serverSession) answer(id uint32, m wire.Message) (wire.Message, error)
 			return nil, err
 		}
 		out := wire.Stated{Entry: wireEntry(e)}
+		if m.Exact && e.Kind == sink.Link && ss.agreed(wire.CapExact) {
+			meta, err := r.View.LinkMeta(p, sink.Keep{Archive: true, Special: true, Owners: &ss.srv.owners})
+			if err == nil && meta.HasMTime {
+				out.Meta, err = archived(meta)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
 		if m.WantRoot {
 			switch e.Kind {
 			case sink.Directory:
@@ -90,7 +99,11 @@ func (ss *serverSession) answer(id uint32, m wire.Message) (wire.Message, error)
 		if err != nil {
 			return nil, err
 		}
-		return wire.Done{}, r.View.Mkdir(p, m.Parents, m.ExistOK, metaOf(m.Meta))
+		meta, err := ss.metaOf(m.Meta)
+		if err != nil {
+			return nil, err
+		}
+		return wire.Done{}, r.View.Mkdir(p, m.Parents, m.ExistOK, meta)
 	case wire.Remove:
 		r, p, err := ss.place(m.Root, m.Path)
 		if err != nil {
@@ -123,13 +136,21 @@ func (ss *serverSession) answer(id uint32, m wire.Message) (wire.Message, error)
 		if m.IfExists == wire.IfExistsFail {
 			exists = sink.Fail
 		}
-		return wire.Done{}, r.View.Symlink(p, m.Target, exists, metaOf(m.Meta))
+		meta, err := ss.metaOf(m.Meta)
+		if err != nil {
+			return nil, err
+		}
+		return wire.Done{}, r.View.Symlink(p, m.Target, exists, meta)
 	case wire.SetMeta:
 		r, p, err := ss.place(m.Root, m.Path)
 		if err != nil {
 			return nil, err
 		}
-		return wire.Done{}, r.View.SetMeta(p, sinkMeta(m.Meta))
+		meta, err := ss.metaOf(&m.Meta)
+		if err != nil {
+			return nil, err
+		}
+		return wire.Done{}, r.View.SetMeta(p, *meta)
 	}
 	return nil, protocolError("%v in a session", m.Type())
 }
@@ -179,8 +200,12 @@ func (ss *serverSession) takeOpen(id uint32, o wire.Open) error {
 		var r GrantedRoot
 		var p sink.Path
 		var err error
+		var entry *sink.Meta
+		if o.Meta.Archive != "" && !ss.agreed(wire.CapExact) {
+			o.Meta.Archive = ""
+		}
 		if o.Tree != 0 {
-			r, p, err = tr.place(ss, o.Entry)
+			r, p, entry, err = tr.place(ss, o.Entry)
 		} else {
 			r, p, err = ss.place(o.Root, o.Path)
 		}
@@ -188,7 +213,7 @@ func (ss *serverSession) takeOpen(id uint32, o wire.Open) error {
 			return accepted{}, err
 		}
 		path = p
-		recv = receiver{view: r.View, rootName: r.Name, identity: ss.srv.Identity, delta: ss.agreed(wire.CapDelta)}
+		recv = receiver{view: r.View, rootName: r.Name, identity: ss.srv.Identity, delta: ss.agreed(wire.CapDelta), archive: entry}
 		acc, err := recv.accept(ctx, o, path, busy)
 		if err == nil && acc.land != nil && o.Tree != 0 {
 			acc.land = treeLanding{acc.land, tr, o.Entry}
@@ -285,6 +310,11 @@ func (ss *serverSession) sendTo(id uint32, m wire.Get) error {
 		return err
 	}
 	open.Path = m.Path
+	if m.Exact && ss.agreed(wire.CapExact) {
+		if open.Meta, err = metaOfFile(sink.Keep{Archive: true, Special: true, Owners: &ss.srv.owners}, file); err != nil {
+			return err
+		}
+	}
 	f := ss.newSendFile(id, src, log2)
 	f.verify, f.dense = src.Fresh(), m.Dense
 	_, err = f.run(ss.ctx, open)
@@ -299,12 +329,16 @@ func openOf(src *fileSource, log2 uint8) wire.Open {
 	}
 }
 
-func metaOf(m *wire.Meta) *sink.Meta {
+func (ss *serverSession) metaOf(m *wire.Meta) (*sink.Meta, error) {
 	if m == nil {
-		return nil
+		return nil, nil
 	}
-	out := sinkMeta(*m)
-	return &out
+	told := *m
+	if !ss.agreed(wire.CapExact) {
+		told.Archive = ""
+	}
+	out, err := sinkMetaOf(told)
+	return &out, err
 }
 
 func wireEntry(e sink.Entry) wire.Entry {

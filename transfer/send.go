@@ -80,6 +80,8 @@ type sender struct {
 	exact    bool       // the destination is the name, whatever is there
 	extras   *extras    // nil but for a Sync of a directory
 	check    *treeCheck // nil but for a Check of a directory
+	keep     sink.Keep  // what is told of files
+	owners   durable.Owners
 	rules    *Rules
 	filter   *tree.Filter  // of rules; nil where nothing is left out
 	several  bool          // were named, be it twice the same: then the destination is a directory
@@ -108,6 +110,7 @@ func (c *Client) Send(ctx context.Context, src []Source, dst Address) (Result, e
 func (c *Client) newSender(ctx context.Context, src []Source, dst Address) *sender {
 	s := &sender{run: newRun[*sendTask](ctx, c), src: src, dst: dst, root: dst.Root, trees: make(chan struct{}, treesAtOnce), rules: &c.Options.Rules}
 	s.filter = s.rules.filter()
+	s.keep = c.Options.keeps(&s.owners, s.m.unkept)
 	s.do = s.task
 	s.path = func(t *sendTask) string { return t.shown }
 	return s
@@ -272,8 +275,16 @@ func (s *sender) task(ctx context.Context, cs *clientSession, t *sendTask) error
 		}
 		return nil
 	}
+	if err := cs.wantsArchive("send", t.shown); err != nil {
+		return err
+	}
 	if t.kind == sink.Link {
 		m := metaFrom(t.info)
+		if s.keep.Archive {
+			if m, err = metaOfName(s.keep, t.src.fs, strings.Join(t.name, "/"), t.info); err != nil {
+				return localError("read", t.shown, vanished(err))
+			}
+		}
 		exists := wire.IfExistsReplace
 		if s.c.Options.NoClobber {
 			exists = wire.IfExistsFail
@@ -395,6 +406,7 @@ func (s *sender) file(ctx context.Context, cs *clientSession, t *sendTask, dst w
 	}
 	f.onSent = s.m.sent
 	f.onDurable = s.c.onDurable
+	f.onUnkept = s.m.unkept
 	f.onOpened = func(st wire.OpenState) {
 		if st == wire.StateNew || st == wire.StatePartial || st == wire.StateChanged {
 			if s.c.Options.Streams > 0 || src.Size() < 0 || src.Size() > 1<<20 {
@@ -439,7 +451,17 @@ func (s *sender) openFor(ctx context.Context, t *sendTask, src source) (wire.Ope
 	o := wire.Open{Size: wire.UnknownSize, ChunkLog2: chunking(-1), Alg: 1, Fingerprint: src.Fingerprint()}
 	if file, ok := src.(*fileSource); ok {
 		o = openOf(file, chunking(src.Size()))
-		o.Meta.Mode &= 0o777
+		switch {
+		case !s.keep.Archive:
+			o.Meta.Mode &= 0o777
+		case t.tree != 0: // the manifest has the rest
+			o.Meta.Mode &= t.entry.bits
+		default:
+			var err error
+			if o.Meta, err = metaOfFile(s.keep, file.f); err != nil {
+				return o, localError("read", t.shown, err)
+			}
+		}
 		o.Compare = wire.CompareMTime
 		if s.c.Options.Checksum || s.c.Options.Receipts || t.moving {
 			root, err := hashSource(src, ctx.Err)

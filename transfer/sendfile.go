@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"xfer/crypto"
+	"xfer/transfer/sink"
 	"xfer/transfer/wire"
 )
 
@@ -29,6 +30,7 @@ type sendFile struct {
 	verify    bool                    // compare what the receiver had with the source
 	onDurable func(bytes int64)       // called durable by the receiver; may be nil
 	onOpened  func(st wire.OpenState) // may be nil
+	onUnkept  func(u sink.Unkept)     // what the receiver could not set; may be nil
 
 	opened  chan wire.Opened
 	hashes  chan wire.HashList
@@ -482,6 +484,9 @@ func offer[T any](ch chan T, m T) {
 func (f *sendFile) takeAck(m wire.Ack) error {
 	if f.onDurable != nil && !f.isPipe() {
 		f.onDurable(f.newlyDurable(m.Durable))
+	}
+	if f.onUnkept != nil && m.Unkept != 0 {
+		f.onUnkept(unkeptOf(m.Unkept))
 	}
 	var bytes int64
 	var list []int64

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
 	"slices"
@@ -220,6 +221,9 @@ func (s *sender) sendTree(ctx context.Context, cs *clientSession, task *treeTask
 	if !cs.agreed(wire.CapTree) {
 		return &Error{Op: "send", Path: task.shown, Kind: KindProtocol, Err: errors.New("the peer is too old to take directories")}
 	}
+	if err := cs.wantsArchive("send", task.shown); err != nil {
+		return err
+	}
 	for {
 		if err = s.treeOnce(ctx, cs, task); err != nil || s.extras == nil || s.c.Options.DryRun || !s.extras.onceMore(task) {
 			return err
@@ -266,6 +270,10 @@ func (s *sender) treeOnce(ctx context.Context, cs *clientSession, task *treeTask
 			s.m.acked(n)
 		},
 		file: func(ctx context.Context, e *treeEntry) error { return s.treeFile(ctx, cs, t, task, e) },
+	}
+	t.hook.unkept = s.m.unkept
+	t.hook.unlinked = func(names int64) {
+		s.m.event(Event{Kind: EventNote, Reason: fmt.Sprintf("%s: %d hard links are sent as files of their own: too many wait for their other names", task.shown, names)})
 	}
 	t.hook.same = func(ctx context.Context, e *treeEntry) wire.VerdictCode { return s.sameContent(ctx, cs, task, e) }
 	if s.check != nil {
@@ -314,6 +322,9 @@ func (s *sender) treeFlags() uint64 {
 	if s.c.Options.IgnoreExisting {
 		flags |= wire.TreeIgnoreExisting
 	}
+	if s.c.Options.Archive {
+		flags |= wire.TreeExact
+	}
 	if s.check != nil {
 		flags |= wire.TreeTellExtra
 	}
@@ -353,8 +364,8 @@ func (s *sender) treeWalk(ctx context.Context, task *treeTask) iter.Seq2[*treeEn
 				continue // of a directory that is left out
 			}
 			below = 0
-			e := entryOf(it)
-			if !s.sendable(task, e, it.Err) {
+			e, err := entryOf(it, s.keep)
+			if !s.sendable(task, e, err) {
 				e.release()
 				if e.kind == tree.Directory {
 					below = e.depth
@@ -551,7 +562,8 @@ func (s *sender) treeFile(ctx context.Context, cs *clientSession, t *treeSend, t
 	}
 	f := &sendTask{kind: sink.File, dst: append(slices.Clone(task.dst), strings.Split(slot.path, "/")...), shown: task.shownPath(slot.path), info: e.info, id: id}
 	f = lately(task, slot, f)
-	if f.entry = e; !t.each { // else it is a file as any other, with a receipt of its own
+	f.entry, f.tree = e, 0
+	if t.asEntry(e) { // else it is a file as any other, which is compared
 		f.tree = t.id
 	}
 	return asProtocol(s.try(ctx, cs, f))

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"xfer/crypto"
+	"xfer/transfer/durable"
 	"xfer/transfer/transport"
 	"xfer/transfer/wire"
 )
@@ -25,6 +26,8 @@ type Server struct {
 	Log      *slog.Logger
 	Limits   Limits
 	Observe  func(ServerEvent) // may be nil; called concurrently
+
+	owners durable.Owners
 
 	mu       sync.Mutex
 	sessions map[wire.SessionID]*serverSession
@@ -192,7 +195,7 @@ func (s *Server) panicked(v any) {
 func (s *Server) Panics() int64 { return s.panics.Load() }
 
 // ourCaps are the capabilities that we announce.
-var ourCaps = []string{wire.CapBLAKE3, wire.CapTree, wire.CapZstd, wire.CapZero, wire.CapDelta}
+var ourCaps = []string{wire.CapBLAKE3, wire.CapTree, wire.CapZstd, wire.CapZero, wire.CapDelta, wire.CapExact}
 
 // minorVersions are the minor versions of the protocol that we speak.
 var minorVersions = []uint64{0}

@@ -175,7 +175,7 @@ func (e *treeEntry) appendTo(b []byte, limit int64) (_ []byte, size int64, _ err
 	}
 	var m *wire.Meta
 	if n != e.info.Size() || !info.ModTime().Equal(e.info.ModTime()) || info.Mode() != e.info.Mode() {
-		m = &wire.Meta{Mode: modeBits(info.Mode()), MTimeNS: unixNano(info.ModTime())}
+		m = &wire.Meta{Mode: modeBits(info.Mode()) & e.bits, MTimeNS: unixNano(info.ModTime())}
 	}
 	b = wire.AppendPackFile(b, e.no, m, int(n))
 	at := len(b)

@@ -34,13 +34,15 @@ type treeRecv struct {
 	hook     treeWatcher                  // nil at a server
 	finished func(files int64, err error) // called once, at the end; may be nil
 
-	open wire.TreeOpen
-	root GrantedRoot    // at a server
-	bare bool           // mode and time of the top directory are not ours to change
-	hash *crypto.Hasher // of the manifest
-	dec  *tree.Decoder
-	next uint64 // number of the next entry
-	here uint64 // files that were there as they should be
+	open  wire.TreeOpen
+	root  GrantedRoot    // at a server
+	wants bool           // an archive is taken, where the sender has one
+	exact bool           // the manifest is that of an archive
+	bare  bool           // mode and time of the top directory are not ours to change
+	hash  *crypto.Hasher // of the manifest
+	dec   *tree.Decoder
+	next  uint64 // number of the next entry
+	here  uint64 // files that were there as they should be
 
 	stopped chan struct{} // closed at the end
 
@@ -56,12 +58,14 @@ type treeRecv struct {
 	storing    sync.WaitGroup
 	published  []uint64
 	failed     []wire.TreeFailure
+	linking    bool              // all that came has its name, and hard links are made
 	lost       int               // entries that failed although their content came
 	settled    bool              // what came is published; of the goroutine of the tree
 	extra      []wire.ExtraEntry // of the goroutine of the tree
 	extraBytes int
-	working    bool      // at a message
-	told       time.Time // of the last sign of life
+	unkept     sink.Unkept // that was told
+	working    bool        // at a message
+	told       time.Time   // of the last sign of life
 }
 
 // treeWatcher is told what becomes of the entries of a tree that we fetch.
@@ -187,6 +191,10 @@ func (t *treeRecv) work(o wire.TreeOpen) (int64, error) {
 	if o.Flags&wire.TreeTellExtra != 0 {
 		spec.Extra = t.onExtra
 	}
+	if t.exact = o.Flags&wire.TreeExact != 0; t.exact && !t.s.agreed(wire.CapExact) {
+		return 0, notAgreed("TREE_OPEN with flags %#x", o.Flags)
+	}
+	t.exact = t.exact && t.wants
 	tr, err := t.begin(t.s.ctx, o, spec)
 	if err != nil {
 		return 0, err
@@ -274,7 +282,7 @@ func (t *treeRecv) part(m wire.TreePart) error {
 		if r, rest, err = t.dec.Next(rest); err != nil {
 			return manifestError(err)
 		}
-		e := treeEntryOf(t.next, r)
+		e := treeEntryOf(t.next, r, t.exact)
 		if e.No == 0 && t.bare {
 			e.NoMeta, e.Meta = true, sink.Meta{}
 		}
@@ -378,8 +386,8 @@ func manifestError(err error) error {
 	return &wire.ProtocolError{Code: code, Msg: fe.Error()}
 }
 
-func treeEntryOf(no uint64, r tree.Record) sink.TreeEntry {
-	e := sink.TreeEntry{No: no, Up: r.Up, Name: r.Name, Size: r.Size, NoMeta: r.NoMeta, Target: r.Target, Link: r.Link}
+func treeEntryOf(no uint64, r tree.Record, exact bool) sink.TreeEntry {
+	e := sink.TreeEntry{No: no, Up: r.Up, Name: r.Name, Size: r.Size, NoMeta: r.NoMeta, Target: r.Target, Sparse: r.Sparse, Link: r.Link, Shared: r.Shared}
 	switch r.Kind {
 	case tree.Directory:
 		e.Kind = sink.Directory
@@ -390,6 +398,9 @@ func treeEntryOf(no uint64, r tree.Record) sink.TreeEntry {
 	}
 	if !r.NoMeta {
 		e.Meta = sinkMeta(wire.Meta{HasMode: true, Mode: r.Mode, HasMTime: true, MTimeNS: r.MTime})
+		if exact {
+			addArchive(&e.Meta, r.Owner, r.XAttrs)
+		}
 	}
 	return e
 }
@@ -471,6 +482,16 @@ func (t *treeRecv) put(tr *sink.Tree, f wire.PackFile, shrunk float64) error {
 	return err
 }
 
+// came is told that a file was fetched by itself.
+func (t *treeRecv) came(no uint64) {
+	t.mu.Lock()
+	tr := t.tree
+	t.mu.Unlock()
+	if tr != nil {
+		tr.Came(no)
+	}
+}
+
 // decideSame is told that what is here of an entry is what the sender has.
 func (t *treeRecv) decideSame(no uint64) {
 	if v := t.tree.Decide(no, false); v.Code == sink.VerdictFailed {
@@ -499,7 +520,9 @@ func (t *treeRecv) onPublished(no uint64, err error) {
 		t.lost++
 		return
 	}
-	t.published = append(t.published, no)
+	if !t.linking { // a hard link has had its verdict, and nobody waits for it
+		t.published = append(t.published, no)
+	}
 }
 
 // pathIn is the path beneath the top directory that an error of the sink is about; the top itself where there is none.
@@ -551,6 +574,12 @@ func (t *treeRecv) flush() {
 		failed = failed[n:]
 	}
 	t.published, t.failed = nil, nil
+	if t.tree != nil && t.hook == nil {
+		if u := t.tree.Unkept(); u != t.unkept {
+			t.unkept = u
+			t.s.send(t.id, wire.TreeAck{Unkept: unkept(u)})
+		}
+	}
 }
 
 // numberRanges makes the sorted, joined ranges of numbers; list is sorted in place.
@@ -674,7 +703,13 @@ func (t *treeRecv) commit(m wire.TreeCommit) (int64, error) {
 	// A commit that has begun is brought to its end, also where the session ends meanwhile.
 	var res sink.TreeResult
 	if t.tree != nil {
-		var err error
+		err := t.tree.Flush(context.WithoutCancel(t.s.ctx))
+		if err != nil {
+			return 0, err
+		}
+		t.mu.Lock()
+		t.linking = true
+		t.mu.Unlock()
 		if res, err = t.tree.Finish(context.WithoutCancel(t.s.ctx)); err != nil {
 			return 0, err
 		}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"xfer/crypto"
+	"xfer/transfer/sink"
 	"xfer/transfer/tree"
 	"xfer/transfer/wire"
 )
@@ -36,16 +37,24 @@ type treeEntry struct {
 	dir   *tree.Dir // of a file: where it is found, by the name base
 	base  string
 	asked bool // the receiver waits for its content, or to be told that it does not come
+	known bool // and has told the hash of what is there
 	tries int
+
+	bits   uint32 // of the mode that are told
+	sparse bool   // of a file: it has holes
+	// Of an archive, until the record is made; links is how many names a file has.
+	owner  *tree.Owner
+	xattrs []tree.XAttr
+	links  uint64
 
 	released atomic.Bool
 
 	run any // what the caller keeps with it
 }
 
-// entryOf keeps what is needed of an item of a walk.
-func entryOf(it *tree.Item) *treeEntry {
-	e := &treeEntry{at: strings.Join(it.Path(), "/"), name: it.Name, depth: it.Depth, kind: it.Kind, info: it.Info}
+// entryOf keeps what is needed of an item of a walk. The error is why that is not known, which it.Err may have said before.
+func entryOf(it *tree.Item, k sink.Keep) (*treeEntry, error) {
+	e := &treeEntry{at: strings.Join(it.Path(), "/"), name: it.Name, depth: it.Depth, kind: it.Kind, info: it.Info, bits: tree.MaxMode}
 	switch it.Kind {
 	case tree.Symlink:
 		e.link = it.Target
@@ -53,7 +62,11 @@ func entryOf(it *tree.Item) *treeEntry {
 		e.dir, e.base = it.Dir, it.Base
 		e.dir.Retain()
 	}
-	return e
+	err := it.Err
+	if err == nil {
+		err = e.read(k, it)
+	}
+	return e, err
 }
 
 // release lets the directory go. Who reads the file after it gets fs.ErrClosed.
@@ -81,8 +94,10 @@ type treeHooks struct {
 	// file sends a file that is too large for a pack. It returns when that is published.
 	file func(ctx context.Context, e *treeEntry) error
 	// same tells in a dry run what would become of a file that was compared and has the same content. It may be nil.
-	same  func(ctx context.Context, e *treeEntry) wire.VerdictCode
-	extra func(m wire.TreeExtra) // nil where TREE_OPEN did not ask
+	same     func(ctx context.Context, e *treeEntry) wire.VerdictCode
+	extra    func(m wire.TreeExtra) // nil where TREE_OPEN did not ask
+	unkept   func(u sink.Unkept)    // what the receiver could not set; it may be nil
+	unlinked func(names int64)      // that have no hard link because there are too many; it may be nil
 	// before is called when all has been sent; the tree is committed when it returns. It may be nil.
 	before func(ctx context.Context) error
 }
@@ -324,6 +339,9 @@ func (t *treeSend) manifest(entries iter.Seq2[*treeEntry, error]) (wire.TreeComm
 	if err := w.flush(true); err != nil {
 		return wire.TreeCommit{}, err
 	}
+	if w.links.over > 0 && t.hook.unlinked != nil {
+		t.hook.unlinked(w.links.over)
+	}
 	return wire.TreeCommit{Entries: w.no, Manifest: wire.Hash(w.hash.Sum())}, nil
 }
 
@@ -339,6 +357,7 @@ type partWriter struct {
 	below int    // what is deeper than this is beneath a directory that was left out; 0 = nothing
 	buf   []byte
 	list  []*treeEntry
+	links linkTable
 }
 
 // add takes an entry, which is released where it does not go on.
@@ -353,6 +372,8 @@ func (w *partWriter) add(e *treeEntry) error {
 	if w.no > 0 {
 		rec.Up = w.open - (e.depth - 1)
 	}
+	w.links.find(e, &rec, w.no)
+	e.owner, e.xattrs = nil, nil
 	b, err := w.enc.Append(w.buf, &rec)
 	var fe *tree.FormatError
 	if errors.As(err, &fe) {
@@ -368,6 +389,7 @@ func (w *partWriter) add(e *treeEntry) error {
 		e.release()
 		return err
 	}
+	w.links.note(e, &rec, w.no)
 	w.buf = b
 	e.no = w.no
 	w.no++
@@ -417,9 +439,10 @@ func (e *treeEntry) record() tree.Record {
 		r.NoMeta = true
 		return r
 	}
-	r.Mode, r.MTime = modeBits(e.info.Mode()), unixNano(e.info.ModTime())
+	r.Mode, r.MTime = modeBits(e.info.Mode())&e.bits, unixNano(e.info.ModTime())
+	r.Owner, r.XAttrs = e.owner, e.xattrs
 	if e.kind == tree.File {
-		r.Size = e.info.Size()
+		r.Size, r.Sparse = e.info.Size(), e.sparse
 	}
 	return r
 }
@@ -493,7 +516,7 @@ func (t *treeSend) takeVerdicts(m wire.TreeVerdicts) error {
 				t.wanted[e.no] = e
 				switch {
 				case t.each:
-					if code == wire.VerdictHash {
+					if e.known = code == wire.VerdictHash; e.known {
 						hashes = hashes[32:]
 					}
 					t.large = append(t.large, e)
@@ -598,6 +621,9 @@ func (t *treeSend) sendLarge() {
 	t.changed.Broadcast()
 }
 
+// asEntry tells whether a file that is sent by itself is sent as the entry that the receiver waits for, not by its path.
+func (t *treeSend) asEntry(e *treeEntry) bool { return !t.each || e.asked && !e.known }
+
 // dropped ends a wanted entry. t.mu is held, and given up for a moment.
 func (t *treeSend) dropped(e *treeEntry, code wire.VerdictCode, err error) {
 	if t.wanted[e.no] != e {
@@ -605,7 +631,7 @@ func (t *treeSend) dropped(e *treeEntry, code wire.VerdictCode, err error) {
 	}
 	delete(t.wanted, e.no)
 	t.mu.Unlock()
-	if e.asked && (err != nil || t.each) {
+	if e.asked && (err != nil || !t.asEntry(e)) {
 		t.s.send(t.id, wire.TreeSkip{Gone: []uint64{e.no}})
 	}
 	t.settle(e, code, err)
@@ -715,6 +741,9 @@ func (t *treeSend) takeAck(m wire.TreeAck) error {
 			bytes += f.bytes
 			delete(t.flights, n)
 		}
+	}
+	if t.hook.unkept != nil && m.Unkept != 0 {
+		defer t.hook.unkept(unkeptOf(m.Unkept))
 	}
 	var done, again []*treeEntry
 	var failed []wire.TreeFailure

@@ -19,6 +19,7 @@ func (ss *serverSession) takeTreeOpen(id uint32, o wire.TreeOpen) error {
 		return protocolError("TREE_OPEN with handle %d", id)
 	}
 	t := ss.newTreeRecv(id)
+	t.wants = true
 	var root GrantedRoot
 	t.begin = func(ctx context.Context, o wire.TreeOpen, spec sink.TreeSpec) (*sink.Tree, error) {
 		r, p, err := ss.place(o.Root, o.Path)
@@ -60,10 +61,10 @@ func (ss *serverSession) takeTreeOpen(id uint32, o wire.TreeOpen) error {
 	return nil
 }
 
-// place finds where a file of a tree goes that comes by itself.
-func (t *treeRecv) place(ss *serverSession, entry uint64) (GrantedRoot, sink.Path, error) {
+// place finds where a file of a tree goes that comes by itself, and what the manifest says of it.
+func (t *treeRecv) place(ss *serverSession, entry uint64) (GrantedRoot, sink.Path, *sink.Meta, error) {
 	if t == nil {
-		return GrantedRoot{}, sink.Path{}, &Error{Op: "open", Kind: KindNotFound, Err: fs.ErrNotExist}
+		return GrantedRoot{}, sink.Path{}, nil, &Error{Op: "open", Kind: KindNotFound, Err: fs.ErrNotExist}
 	}
 	t.mu.Lock()
 	tr := t.tree
@@ -72,15 +73,15 @@ func (t *treeRecv) place(ss *serverSession, entry uint64) (GrantedRoot, sink.Pat
 		p, e, ok := tr.Path(entry)
 		if !ok { // the sender has compared it, and has another
 			if v := tr.Decide(entry, true); v.Code == sink.VerdictFailed && !errors.Is(v.Err, sink.ErrRange) {
-				return GrantedRoot{}, sink.Path{}, v.Err
+				return GrantedRoot{}, sink.Path{}, nil, v.Err
 			}
 			p, e, ok = tr.Path(entry)
 		}
 		if ok && e.Kind == sink.File {
-			return t.root, p, nil
+			return t.root, p, &e.Meta, nil
 		}
 	}
-	return GrantedRoot{}, sink.Path{}, protocolError("OPEN of entry %d, which was not asked for", entry)
+	return GrantedRoot{}, sink.Path{}, nil, protocolError("OPEN of entry %d, which was not asked for", entry)
 }
 
 // treeLanding is where a file of a tree goes that comes by itself: what it replaces may have to be kept.
@@ -140,6 +141,9 @@ func (ss *serverSession) takeTreeGet(id uint32, m wire.TreeGet) error {
 }
 
 func (ss *serverSession) sendTreeTo(id uint32, m wire.TreeGet) error {
+	if m.Flags&wire.TreeExact != 0 && !ss.agreed(wire.CapExact) {
+		return notAgreed("TREE_GET with flags %#x", m.Flags)
+	}
 	r, p, err := ss.place(m.Root, m.Path)
 	if err != nil {
 		return err
@@ -149,7 +153,7 @@ func (ss *serverSession) sendTreeTo(id uint32, m wire.TreeGet) error {
 		return err
 	}
 	defer top.Close()
-	open := wire.TreeOpen{Flags: m.Flags & wire.TreeDryRun, Compare: m.Compare}
+	open := wire.TreeOpen{Flags: m.Flags & (wire.TreeDryRun | wire.TreeExact), Compare: m.Compare}
 	if open.Tree, err = newTransferID(); err != nil {
 		return err
 	}
@@ -169,12 +173,14 @@ func (ss *serverSession) sendTreeTo(id uint32, m wire.TreeGet) error {
 	if o.Select, err = selectionFor(m, r.Name, top); err != nil {
 		return err
 	}
-	_, err = t.run(ss.ctx, open, ss.treeWalk(id, top, p.IsRoot(), o))
+	// Special modes are told in any case: what becomes of them is for the client to decide, on whose machine they would count.
+	keep := sink.Keep{Archive: m.Flags&wire.TreeExact != 0, Special: true, Owners: &ss.srv.owners}
+	_, err = t.run(ss.ctx, open, ss.treeWalk(id, top, p.IsRoot(), o, keep))
 	return err
 }
 
 // treeWalk gives the entries of a tree that a client asked for.
-func (ss *serverSession) treeWalk(id uint32, top durable.FS, isRoot bool, o tree.WalkOptions) iter.Seq2[*treeEntry, error] {
+func (ss *serverSession) treeWalk(id uint32, top durable.FS, isRoot bool, o tree.WalkOptions, k sink.Keep) iter.Seq2[*treeEntry, error] {
 	return func(yield func(*treeEntry, error) bool) {
 		below := 0
 		for it, err := range treeItems(ss.ctx, top, ".", o) {
@@ -186,13 +192,13 @@ func (ss *serverSession) treeWalk(id uint32, top durable.FS, isRoot bool, o tree
 				continue // of a directory that is left out
 			}
 			below = 0
-			e := entryOf(it)
+			e, err := entryOf(it, k)
 			switch {
 			case e.depth == 1 && isRoot && strings.EqualFold(e.name, stateName): // our own
 			case e.depth == 1 && strings.EqualFold(e.name, stateName):
 				ss.leftOut(id, e, &wire.ProtocolError{Code: wire.CodeUnsupported, Msg: ownState})
-			case it.Err != nil:
-				ss.leftOut(id, e, it.Err)
+			case err != nil:
+				ss.leftOut(id, e, err)
 			case e.kind == tree.Other:
 				ss.leftOut(id, e, &wire.ProtocolError{Code: wire.CodeUnsupported, Msg: specialName(e.info.Mode())})
 			default:
