@@ -45,7 +45,7 @@ func TestMistakesAreExit2WithEmptyStdout(t *testing.T) {
 		"invite", "invite --name", "invite --name a/b", "invite --name a --rights fly", "invite --name a --rights all,get", "invite --name a --rights ,",
 		"invite --name a --expires 0", "invite --name a --root ../x", "daemon x", "daemon --root x", "daemon --root =x", "daemon --transport smoke",
 		"explain nothing", "receipt", "receipt show", "receipt frob x", "trust", "trust rm", "trust frob", "config", "version x", "doctor a b",
-		"jobs", "jobs ls", "watch a nas:b", "key rotate", "ca init", "send -Q a nas:", "send --queue a nas:", "send -a a nas:",
+		"jobs", "jobs ls", "watch a nas:b", "key rotate", "ca init", "send -Q a nas:", "send --queue a nas:", "send --special-modes a nas:", "get --special-modes nas:a b",
 		"sync", "sync a", "sync a dir/b", "sync - nas:b", "sync nas:a nas:b", "sync nas:a b", "sync a b nas:c", "sync a nas:/", "sync a nas:b --max-delete many",
 		"sync a nas:b --max-delete 101%", "sync a nas:b --max-delete -1", "sync a nas:b --backup-dir /old", "sync a nas:b --backup-dir ../old", "sync a nas:b --backup-dir .",
 		"sync a nas:b --exclude=", "send a nas: --include=", "send a nas: --delete", "get nas:a b --max-delete 5", "get nas:a b --backup-dir old", "get -L nas:a b",

@@ -50,11 +50,13 @@ type clientSettings struct {
 	Resume     any `toml:"resume"`
 	Durability any `toml:"durability"`
 	Verify     any `toml:"verify"`
+	Archive    any `toml:"archive"`
 	Compress   any `toml:"compress"`
 	Progress   any `toml:"progress"`
 	Stats      any `toml:"stats"`
 	Batch      any `toml:"batch"`
 
+	SpecialModes   any `toml:"special_modes"`
 	Update         any `toml:"update"`
 	Existing       any `toml:"existing"`
 	IgnoreExisting any `toml:"ignore_existing"`
@@ -105,7 +107,7 @@ func (c *clientSettings) settings() ([]setting, error) {
 		{"contimeout", c.Contimeout}, {"retry_for", c.RetryFor}, {"streams", c.Streams}, {"transfers", c.Transfers},
 		{"bwlimit", c.BWLimit}, {"checksum", c.Checksum}, {"no_clobber", c.NoClobber}, {"resume", c.Resume},
 		{"durability", c.Durability}, {"verify", c.Verify}, {"compress", c.Compress}, {"progress", c.Progress},
-		{"stats", c.Stats}, {"batch", c.Batch},
+		{"stats", c.Stats}, {"batch", c.Batch}, {"archive", c.Archive}, {"special_modes", c.SpecialModes},
 		// What is included goes before what is excluded.
 		{"include", c.Include}, {"exclude", c.Exclude}, {"exclude_from", c.ExcludeFrom}, {"files_from", c.FilesFrom}, {"from0", c.From0},
 		{"gitignore", c.Gitignore}, {"one_file_system", c.OneFileSystem}, {"copy_links", c.CopyLinks},

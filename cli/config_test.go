@@ -154,11 +154,12 @@ func TestOrderOfSettings(t *testing.T) {
 func TestEnvironmentOfEveryKindOfFlag(t *testing.T) {
 	f, _, err := settled(t, map[string]string{
 		"XFER_CHECKSUM": "1", "XFER_STREAMS": "3", "XFER_BWLIMIT": "1M", "XFER_IPV4": "true", "XFER_RECEIPT": "/x", "XFER_NO_CLOBBER": "true",
+		"XFER_ARCHIVE": "1", "XFER_SPECIAL_MODES": "1",
 	}, nil, "nas:")
-	if err != nil || !f.checksum || f.streams.n != 3 || f.bwlimit.limit == nil || !f.ipv4 || f.receipt != "/x" || !f.noClobber {
+	if err != nil || !f.checksum || f.streams.n != 3 || f.bwlimit.limit == nil || !f.ipv4 || f.receipt != "/x" || !f.noClobber || !f.archive || !f.special {
 		t.Errorf("%+v, %v", f, err)
 	}
-	for _, c := range []string{"XFER_STREAMS=0", "XFER_TRANSPORT=carrier pigeon", "XFER_CHECKSUM=perhaps", "XFER_PORT=x", "XFER_RETRY_FOR=soon", "XFER_ARCHIVE=1"} {
+	for _, c := range []string{"XFER_STREAMS=0", "XFER_TRANSPORT=carrier pigeon", "XFER_CHECKSUM=perhaps", "XFER_PORT=x", "XFER_RETRY_FOR=soon", "XFER_SNAPSHOT=x"} {
 		name, value, _ := strings.Cut(c, "=")
 		_, _, err := settled(t, map[string]string{name: value}, nil, "nas:")
 		if exitCodeOf(err) != exitUsage {

@@ -79,6 +79,8 @@ type runFlags struct {
 	transfers  countValue
 	recursive  bool
 	preserve   bool
+	archive    bool
+	special    bool
 	compress   choiceValue
 	checksum   bool
 	noClobber  bool
@@ -107,6 +109,8 @@ func transferFlags(cmd *cobra.Command) *runFlags {
 	s.VarP(&f.transfers, "transfers", "j", "files at once")
 	s.BoolVarP(&f.recursive, "recursive", "r", true, "accepted: directories are always sent whole; with --files-from those of the list too")
 	s.BoolVarP(&f.preserve, "preserve", "p", true, "accepted: mode and times are always kept")
+	s.BoolVarP(&f.archive, "archive", "a", false, "keep owner, group, hard links, xattrs and ACLs too, and the mode exactly")
+	s.BoolVar(&f.special, "special-modes", false, "with -a: setuid and setgid of files, and capabilities, where the right special-modes is there too")
 	s.Var(&f.compress, "compress", "piece by piece, with zstd; auto: what is worth it, where the link is slower than the compressor")
 	s.BoolVarP(&f.checksum, "checksum", "c", false, "compare contents, not size and time, to tell what is unchanged")
 	s.BoolVar(&f.noClobber, "no-clobber", false, "never replace a file")
@@ -160,7 +164,7 @@ func addLaterFlags(s *pflag.FlagSet, flags ...laterFlag) {
 // laterTransferFlags are the flags of send, get and sync that are known and not built.
 func laterTransferFlags() []laterFlag {
 	return []laterFlag{
-		{"archive", "a", false}, {"special-modes", "", false}, {"snapshot", "", true}, {"max-duration", "", true}, {"stop-at", "", true},
+		{"snapshot", "", true}, {"max-duration", "", true}, {"stop-at", "", true},
 		{"lock", "", true}, {"lock-wait", "", true}, {"queue", "Q", false}, {"wait", "", false}, {"priority", "", true}, {"exec", "", true},
 	}
 }

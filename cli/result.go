@@ -65,6 +65,7 @@ type jsonResult struct {
 	ErrorCount   int64         `json:"error_count"`
 	Errors       []jsonError   `json:"errors"`
 	Skipped      []jsonSkipped `json:"skipped"`
+	Unkept       []string      `json:"unkept,omitempty"` // of an archive
 	Receipt      *string       `json:"receipt"`
 }
 
@@ -78,7 +79,7 @@ func resultJSON(verb, host string, res transfer.Result, receipt string, err erro
 		Files: res.Files, Bytes: res.Bytes, BytesSent: res.BytesSent, BytesResumed: res.BytesResumed,
 		BytesSkipped: res.BytesSkipped, FilesSkipped: res.FilesSkipped, Retries: res.Retries, Transport: res.Transport,
 		Peer: res.Peer, DurationS: res.Duration.Seconds(), ErrorCount: res.ErrorCount,
-		Errors: []jsonError{}, Skipped: []jsonSkipped{},
+		Errors: []jsonError{}, Skipped: []jsonSkipped{}, Unkept: res.Unkept,
 	}
 	if verb == "sync" {
 		r.Deleted = &res.Deleted

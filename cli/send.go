@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -184,9 +185,17 @@ func (a *app) prepareRun(cmd *cobra.Command, f *runFlags, r *run) error {
 		return a.runTransfer(ctx, o, f, r)
 	})
 	if err == nil {
-		err = cmp.Or(noStdout(f.report, "--report"), noStdout(f.receipt, "--receipt"))
+		err = cmp.Or(noStdout(f.report, "--report"), noStdout(f.receipt, "--receipt"), f.modesAlone())
 	}
 	return err
+}
+
+// modesAlone refuses --special-modes without what it is a part of. In the environment it is there for the runs with both.
+func (f *runFlags) modesAlone() error {
+	if f.special && !f.archive && f.set.Changed("special-modes") {
+		return usagef("--special-modes is for an archive: write -a as well")
+	}
+	return nil
 }
 
 // noStdout refuses "-", of which no file is meant.
@@ -266,6 +275,7 @@ func (a *app) runTransfer(ctx context.Context, o *output, f *runFlags, r *run) e
 	c.Options.Transfers = f.transfers.n
 	c.Options.BWLimit = f.bwlimit.limit
 	c.Options.Checksum = f.checksum
+	c.Options.Archive, c.Options.SpecialModes = f.archive, f.special
 	c.Options.NoClobber = f.noClobber
 	c.Options.Resume = f.resume.s
 	c.Options.Compress = f.compress.s
@@ -275,6 +285,7 @@ func (a *app) runTransfer(ctx context.Context, o *output, f *runFlags, r *run) e
 	c.Options.Receipts = f.receipt != ""
 	res, err := r.do(ctx, c)
 	o.setResult(res)
+	noteUnkept(o, f, res)
 	if f.receipt != "" && !f.dryRun && (err == nil || len(res.Receipts) > 0) {
 		if rerr := o.keepReceipts(f.receipt, res); rerr != nil && err == nil {
 			err = rerr
@@ -284,6 +295,21 @@ func (a *app) runTransfer(ctx context.Context, o *output, f *runFlags, r *run) e
 		o.setSummary(summaryText(o.job.verb, r.did, r.where, f.durability.s != "none" && !r.passing, f, res))
 	}
 	return err
+}
+
+// noteUnkept tells in one line what of the metadata is not as it is at the source.
+func noteUnkept(o *output, f *runFlags, res transfer.Result) {
+	if len(res.Unkept) == 0 {
+		return
+	}
+	why := ""
+	if slices.Contains(res.Unkept, "special-modes") {
+		why = " (setuid, setgid and capabilities need the right special-modes there, and the owner that they are of)"
+		if !f.special {
+			why = " (setuid, setgid and capabilities need --special-modes here and the right special-modes there)"
+		}
+	}
+	o.note("not kept of some entries: %s%s", strings.Join(res.Unkept, ", "), why)
 }
 
 // keepable finds out before the run whether a file could be kept under name.
