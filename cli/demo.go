@@ -374,15 +374,15 @@ func (d *demo) send(ctx context.Context, source demoSource) (transfer.Result, cu
 // receipt shows what the daemon signed, and checks it as "xfer receipt verify" does.
 func (d *demo) receipt(res transfer.Result) error {
 	name := filepath.Join(d.dir, "receipt")
-	f := transfer.ReceiptFile{Receipts: res.Receipts, Tree: res.Tree}
+	f := transfer.ReceiptFile{Receipts: res.Receipts, Trees: res.Trees, Tree: res.Tree}
 	if err := keepFile(name, f.Encode()); err != nil {
 		return err
 	}
 	if _, err := d.sub(context.Background(), "client", "", "receipt", "verify", name); err != nil {
 		return err
 	}
-	step := jsonStep{Step: "receipt", Text: fmt.Sprintf("signed by the daemon for %s, and \"xfer receipt verify\" finds it good:", fileCount(int64(len(res.Receipts))))}
-	for _, r := range res.Receipts {
+	step := jsonStep{Step: "receipt", Text: fmt.Sprintf("signed by the daemon for %s, and \"xfer receipt verify\" finds it good:", fileCount(int64(f.Len())))}
+	for r := range f.All() {
 		step.Files = append(step.Files, jsonReceived{pathJSON(r.Path), r.Root.String(), r.Size})
 	}
 	if f.Tree {
@@ -391,13 +391,13 @@ func (d *demo) receipt(res transfer.Result) error {
 	}
 	d.tellStep(step)
 	shown := 0
-	for _, r := range res.Receipts {
+	for r := range f.All() {
 		if large := r.Size >= 1<<20; shown < 3 || large && shown < 6 {
 			shown++
 			d.print(fmt.Sprintf("            %s  %d  %s\n", r.Root, r.Size, quote(r.Path)))
 		}
 	}
-	if rest := len(res.Receipts) - shown; rest > 0 {
+	if rest := f.Len() - shown; rest > 0 {
 		d.print(fmt.Sprintf("            and %d more\n", rest))
 	}
 	return nil

@@ -47,7 +47,7 @@ func (a *app) receiptCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.verifyReceipts(o, f.Receipts)
+			return a.verifyReceipts(o, f)
 		})
 	}
 	cmd.AddCommand(show, verify)
@@ -100,9 +100,9 @@ type jsonManifest struct {
 }
 
 func showReceipts(o *output, f transfer.ReceiptFile) error {
-	for _, r := range f.Receipts {
+	for r := range f.All() {
 		if o.json() {
-			o.emit(jsonReceipt{"file", stamp(time.Now()), pathJSON(r.Path), r.Root.String(), r.Size, stamp(r.Time), r.Durability, crypto.PeerIDOfSPKI(r.Signer()).String()})
+			o.emit(jsonReceipt{"file", stamp(time.Now()), pathJSON(r.Path), r.Root.String(), r.Size, stamp(r.Time), r.Durability, crypto.PeerIDOfSPKI(r.Signer).String()})
 			o.count(r.Size)
 			continue
 		}
@@ -124,27 +124,38 @@ func showReceipts(o *output, f transfer.ReceiptFile) error {
 }
 
 // verifyReceipts checks every signature, and that we know who signed: ourselves, a server or a client.
-func (a *app) verifyReceipts(o *output, list []transfer.Receipt) error {
+func (a *app) verifyReceipts(o *output, f transfer.ReceiptFile) error {
 	names, err := a.knownSigners()
 	if err != nil {
 		return err
 	}
 	unknown := map[crypto.PeerID]int{}
 	signers := map[string]bool{}
-	var first, last time.Time
-	for _, r := range list {
-		id, err := r.Verify()
+	signed := func(path string, files int, id crypto.PeerID, err error) error {
 		if err != nil {
-			return failf(exitVerify, "do not trust this file", "receipt of %s: %v", quote(r.Path), err)
+			return failf(exitVerify, "do not trust this file", "receipt of %s: %v", quote(path), err)
 		}
 		if name, ok := names[id]; ok {
 			signers[name] = true
 		} else {
-			unknown[id]++
+			unknown[id] += files
 		}
-		if first.IsZero() || r.Time.Before(first) {
-			first = r.Time
+		return nil
+	}
+	for _, r := range f.Receipts {
+		id, err := r.Verify()
+		if err := signed(r.Path, 1, id, err); err != nil {
+			return err
 		}
+	}
+	for _, t := range f.Trees {
+		id, err := t.Verify()
+		if err := signed(t.Path, len(t.Files), id, err); err != nil {
+			return err
+		}
+	}
+	var last time.Time
+	for r := range f.All() {
 		if r.Time.After(last) {
 			last = r.Time
 		}
@@ -153,7 +164,7 @@ func (a *app) verifyReceipts(o *output, list []transfer.Receipt) error {
 	for id, n := range unknown {
 		return failf(exitTrust, "nothing was altered; if this is a host of yours, enroll with it", "%s: signed by %s, whom we do not know", fileCount(int64(n)), id.Grouped())
 	}
-	if len(list) == 0 {
+	if f.Len() == 0 {
 		o.setSummary("xfer: the receipt is of no file at all")
 		return nil
 	}
@@ -161,7 +172,7 @@ func (a *app) verifyReceipts(o *output, list []transfer.Receipt) error {
 	for name := range signers {
 		who = append(who, name)
 	}
-	o.setSummary(fmt.Sprintf("xfer: good: %s, published until %s, signed by %s", fileCount(int64(len(list))), last.Local().Format(time.DateTime), strings.Join(who, ", ")))
+	o.setSummary(fmt.Sprintf("xfer: good: %s, published until %s, signed by %s", fileCount(int64(f.Len())), last.Local().Format(time.DateTime), strings.Join(who, ", ")))
 	return nil
 }
 

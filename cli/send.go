@@ -286,7 +286,7 @@ func (a *app) runTransfer(ctx context.Context, o *output, f *runFlags, r *run) e
 	res, err := r.do(ctx, c)
 	o.setResult(res)
 	noteUnkept(o, f, res)
-	if f.receipt != "" && !f.dryRun && (err == nil || len(res.Receipts) > 0) {
+	if f.receipt != "" && !f.dryRun && (err == nil || len(res.Receipts)+len(res.Trees) > 0) {
 		if rerr := o.keepReceipts(f.receipt, res); rerr != nil && err == nil {
 			err = rerr
 		}
@@ -339,7 +339,7 @@ func cause(err error) error {
 }
 
 func (o *output) keepReceipts(name string, res transfer.Result) error {
-	f := transfer.ReceiptFile{Receipts: res.Receipts, Tree: res.Tree}
+	f := transfer.ReceiptFile{Receipts: res.Receipts, Trees: res.Trees, Tree: res.Tree}
 	if err := keepFile(name, f.Encode()); err != nil {
 		return err
 	}

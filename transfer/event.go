@@ -70,8 +70,9 @@ type Result struct {
 	Errors       []*Error // per file, at most 1000; ErrorCount has all
 	ErrorCount   int64
 	Skipped      []Skipped // special files, at most 1000
-	Receipts     []Receipt // only with Options.Receipts
-	Tree         bool      // a directory was among the sources
+	Receipts     []Receipt // only with Options.Receipts, as the next
+	Trees        []TreeReceipt
+	Tree         bool // a directory was among the sources
 	// Unkept says what of the metadata of any entry is not there as it was told: words of sink.Unkept (mode, time, owner, special-modes, xattrs, acls).
 	Unkept   []string
 	Duration time.Duration

@@ -33,7 +33,10 @@ type getTask struct {
 	whole  *treeTask // a directory
 	// archive has owner and attributes of a file of a tree, or of a link
 	archive *sink.Meta
+	member  bool // it is a file of a tree, where it was compared
 
+	root    crypto.Digest // of a member that has arrived
+	length  int64
 	fresh   bool
 	resumed bool
 	counted bool // it has arrived, and is among the files of the result
@@ -356,7 +359,7 @@ func (g *getter) file(ctx context.Context, cs *clientSession, t *getTask, p sink
 		return &Error{Op: "get", Path: t.shown, Kind: KindUsage, Err: err}
 	}
 	var want *wire.Hash
-	if g.c.Options.Checksum || g.c.Options.Receipts {
+	if (g.c.Options.Checksum || g.c.Options.Receipts) && !t.member {
 		if e, err := t.top.view.Existing(p); err == nil && e.Kind == sink.File && e.Size == t.size {
 			st, err := cs.stat(ctx, t.remote, true)
 			if err != nil {
@@ -478,7 +481,11 @@ func (g *getter) durability() wire.Durability {
 }
 
 func (g *getter) arrived(ctx context.Context, t *getTask, p sink.Path, out outcome, counted int64) error {
-	g.receiptFrom(out.receipt, "")
+	if t.member {
+		t.root, t.length = out.root, out.size
+	} else {
+		g.receiptFrom(out.receipt, "")
+	}
 	if g.c.Options.Verify && out.receipt != nil {
 		got, _, err := t.top.view.Hash(ctx, p, func() {})
 		if err != nil {

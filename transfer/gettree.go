@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 
+	"xfer/crypto"
 	"xfer/transfer/sink"
 	"xfer/transfer/wire"
 )
@@ -21,6 +22,8 @@ type getTree struct {
 	ctx  context.Context
 	recv *treeRecv
 	pool *pool // files that are fetched by themselves
+
+	list *treeList // nil: no receipt is wanted, and nothing is read again
 
 	mu     sync.Mutex
 	dirs   []string                // components of the directory that the next entry is in
@@ -63,6 +66,13 @@ func (g *getter) tree(ctx context.Context, cs *clientSession, t *getTask) error 
 		m.Signature, err = g.c.Identity.SignReceipt(wire.TreeReceiptBytes(*m))
 		return err
 	}
+	if (g.c.Options.Receipts || g.c.Options.Verify) && !g.c.Options.DryRun {
+		w.list = &treeList{}
+	}
+	if g.c.Options.Receipts && !g.c.Options.DryRun {
+		r.list = &listHash{}
+	}
+	r.receipt = func(m wire.TreeReceipt) error { return w.receipt(m) }
 	r.hook, r.bare = w, t.whole.bare
 	r.finished = func(_ int64, err error) { ended <- err }
 	get := wire.TreeGet{Root: t.remote.Root, Path: path, Rules: t.whole.ask.rules, Names: t.whole.ask.names, Walk: t.whole.ask.walk}
@@ -75,6 +85,9 @@ func (g *getter) tree(ctx context.Context, cs *clientSession, t *getTask) error 
 	if g.c.Options.Archive {
 		r.wants = true
 		get.Flags |= wire.TreeExact
+	}
+	if r.list != nil {
+		get.Compare = wire.TreeByContent
 	}
 	if g.c.Options.DryRun {
 		get.Flags |= wire.TreeDryRun
@@ -93,7 +106,46 @@ func (g *getter) tree(ctx context.Context, cs *clientSession, t *getTask) error 
 	} else {
 		g.unmet(t.whole)
 	}
+	if err == nil && g.c.Options.Verify && w.list != nil {
+		err = w.verify(ctx)
+	}
 	return w.local(err)
+}
+
+// receipt keeps the receipt of the tree. The one that the server gets tells nothing of where it is here.
+func (w *getTree) receipt(m wire.TreeReceipt) (err error) {
+	g := w.g
+	if m.Path, err = wire.NewPath(w.task.path...); err != nil {
+		return err
+	}
+	m.Signer = g.c.Identity.SPKI()
+	if m.Signature, err = g.c.Identity.SignReceipt(wire.TreeReceiptBytes(m)); err != nil {
+		return err
+	}
+	files, err := w.list.all()
+	if err == nil {
+		g.m.treeReceipt(treeReceiptOf(m, files))
+	}
+	return err
+}
+
+// verify reads again what of the tree was received.
+func (w *getTree) verify(ctx context.Context) error {
+	return eachFile(ctx, w.list.sent(), func(ctx context.Context, f ListedFile) error {
+		shown := w.task.whole.shownPath(f.Path)
+		p, err := sink.NewPath(append(slices.Clone(w.task.path), strings.Split(f.Path, "/")...)...)
+		if err != nil {
+			return err
+		}
+		got, _, err := w.task.top.view.Hash(ctx, p, func() {})
+		switch {
+		case err != nil:
+			return localError("verify", shown, err)
+		case got != f.Root:
+			return &Error{Op: "verify", Path: shown, Kind: KindVerify, Err: errors.New("read again, it is not what was received")}
+		}
+		return nil
+	})
 }
 
 // local gives a failure of what we store its kind.
@@ -144,8 +196,11 @@ func (w *getTree) begin(ctx context.Context, spec sink.TreeSpec) (*sink.Tree, er
 	spec.Path = p
 	spec.NoClobber, spec.IgnoreExisting, spec.Existing, spec.Update, spec.DryRun = o.NoClobber, o.IgnoreExisting, o.Existing, o.Update, o.DryRun
 	spec.Compare, spec.Extra = sink.ByTime, nil
-	if o.Checksum {
+	if o.Checksum || w.recv.list != nil {
 		spec.Compare = sink.ByContent
+	}
+	if w.list != nil {
+		spec.There = w.there
 	}
 	spec.Durability = durabilityOf(w.g.treeDurability())
 	if w.task.top.view == nil { // a plan for a directory that is not there
@@ -163,7 +218,6 @@ func (w *getTree) took(e sink.TreeEntry, v sink.Verdict) sink.Verdict {
 	if e.Kind == sink.File && isNew && slot.count() {
 		w.g.m.found(e.Size)
 	}
-	alone := w.g.c.Options.Receipts && e.Kind == sink.File && v.Code != sink.VerdictFailed && v.Code != sink.VerdictSkip
 	switch v.Code {
 	case sink.VerdictNew, sink.VerdictUpdate, sink.VerdictHash:
 		if w.g.c.Options.DryRun && v.Code != sink.VerdictHash {
@@ -172,7 +226,7 @@ func (w *getTree) took(e sink.TreeEntry, v sink.Verdict) sink.Verdict {
 		if e.Kind != sink.File {
 			break
 		}
-		if alone || v.Code != sink.VerdictHash && e.Size > maxPacked {
+		if v.Code != sink.VerdictHash && e.Size > maxPacked {
 			w.alone(slot, e)
 			return sink.Verdict{Code: sink.VerdictSkip}
 		}
@@ -181,12 +235,17 @@ func (w *getTree) took(e sink.TreeEntry, v sink.Verdict) sink.Verdict {
 		w.mu.Unlock()
 		return v
 	}
-	if alone && !w.g.c.Options.DryRun {
-		w.alone(slot, e)
-		return v
-	}
 	w.settled(slot, shown, e, v)
 	return v
+}
+
+// there is told of a file that is here as the manifest says.
+func (w *getTree) there(path string, size int64, root crypto.Digest) {
+	f := ListedFile{Root: root, Size: size, Path: path}
+	if w.recv.list != nil {
+		w.recv.list.add(f)
+	}
+	w.list.there(f, true)
 }
 
 // path is where e is beneath the top, with slashes.
@@ -234,6 +293,7 @@ func (w *getTree) alone(slot *treeSlot, e sink.TreeEntry) {
 	parts := strings.Split(slot.path, "/")
 	t := &getTask{
 		kind: sink.File, top: w.task.top, path: append(slices.Clone(w.task.path), parts...), shown: w.task.whole.shownPath(slot.path),
+		member: true,
 		remote: Address{Root: w.task.remote.Root, Path: append(slices.Clone(w.task.remote.Path), parts...)}, size: e.Size,
 	}
 	if e.Meta.HasMode {
@@ -250,6 +310,9 @@ func (w *getTree) alone(slot *treeSlot, e sink.TreeEntry) {
 		err := asProtocol(w.g.try(w.ctx, w.cs, t))
 		switch {
 		case err == nil:
+			if w.list != nil {
+				w.there(slot.path, t.length, t.root)
+			}
 			w.recv.came(e.No)
 		case w.ctx.Err() != nil:
 			return

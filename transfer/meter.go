@@ -263,6 +263,12 @@ func (m *meter) receipt(r Receipt) {
 	m.r.Receipts = append(m.r.Receipts, r)
 }
 
+func (m *meter) treeReceipt(r TreeReceipt) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.r.Trees = append(slices.DeleteFunc(m.r.Trees, func(old TreeReceipt) bool { return old.Path == r.Path }), r) // a sync may send one twice
+}
+
 // tree notes that a source is a directory.
 func (m *meter) tree() {
 	m.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"xfer/crypto"
 	"xfer/transfer/transport"
 	"xfer/transfer/wire"
 )
@@ -71,7 +72,17 @@ func TestReceiptFileOfTheSpecification(t *testing.T) {
 			Signature: [64]byte{3}, Signer: []byte{0x30, 0x2a},
 		})
 	}
-	f := ReceiptFile{Receipts: []Receipt{one("b", "inbox", 4), one("a", "inbox", 300)}, Tree: true}
+	files := []ListedFile{{crypto.Digest{4}, 5, "x"}, {crypto.Digest{6}, 0, "sub/y"}}
+	var sum listHash
+	for _, x := range files {
+		sum.add(x)
+	}
+	list, n := sum.sum()
+	dir := treeReceiptOf(wire.TreeReceipt{
+		Tree: wire.TransferID{7}, Manifest: wire.Hash{8}, Entries: 4, Path: must(wire.NewPath("more")), TimeNS: 1700000000000000000,
+		Durability: wire.DurabilityBatch, Signature: [64]byte{9}, RootName: "inbox", Signer: []byte{0x30, 0x2a}, Files: n, List: &list,
+	}, files)
+	f := ReceiptFile{Receipts: []Receipt{one("b", "inbox", 4), one("a", "inbox", 300)}, Trees: []TreeReceipt{dir}, Tree: true}
 	want := fmt.Sprintf("%smanifest %s\n", hexLines(f.Encode()), f.Manifest())
 	if example != want {
 		t.Fatalf("PROTOCOL.md has\n%s\nwant\n%s", example, want)
@@ -82,7 +93,7 @@ func TestReceiptFileOfTheSpecification(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := DecodeReceiptFile(data)
-	if err != nil || len(got.Receipts) != 2 || got.Manifest() != f.Manifest() {
+	if err != nil || len(got.Receipts) != 2 || len(got.Trees) != 1 || got.Len() != 4 || got.Manifest() != f.Manifest() {
 		t.Errorf("%+v, %v", got, err)
 	}
 	f.Receipts[0], f.Receipts[1] = f.Receipts[1], f.Receipts[0]
@@ -122,13 +133,18 @@ func FuzzReceiptFile(f *testing.F) {
 	})}}.Encode()
 	f.Add(file[:len(file)-32])
 	f.Add([]byte(receiptMagic + "\xff\xff\xff\xff"))
+	var sum listHash
+	sum.add(ListedFile{Size: 1, Path: "x"})
+	list, n := sum.sum()
+	file = ReceiptFile{Trees: []TreeReceipt{treeReceiptOf(wire.TreeReceipt{Entries: 2, Files: n, List: &list}, []ListedFile{{Size: 1, Path: "x"}})}}.Encode()
+	f.Add(file[:len(file)-32])
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, err := DecodeReceiptFile(seal(b))
 		if err != nil {
 			return
 		}
 		again, err := DecodeReceiptFile(got.Encode())
-		if err != nil || len(again.Receipts) != len(got.Receipts) || again.Tree != got.Tree || again.Manifest() != got.Manifest() {
+		if err != nil || len(again.Receipts) != len(got.Receipts) || again.Len() != got.Len() || again.Tree != got.Tree || again.Manifest() != got.Manifest() {
 			t.Fatalf("%+v was written and read as %+v, %v", got, again, err)
 		}
 	})

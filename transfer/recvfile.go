@@ -157,7 +157,11 @@ func (f *recvFile) begin(o wire.Open) {
 	f.s.send(f.id, m)
 	switch acc.state {
 	case wire.StateSame, wire.StateDone:
-		f.finish(outcome{state: acc.state, receipt: acc.receipt, size: int64(o.Size)}, nil)
+		out := outcome{state: acc.state, receipt: acc.receipt, size: int64(o.Size)}
+		if acc.receipt != nil {
+			out.root = crypto.Digest(acc.receipt.RootHash)
+		}
+		f.finish(out, nil)
 	}
 }
 

@@ -463,7 +463,10 @@ func (s *sender) openFor(ctx context.Context, t *sendTask, src source) (wire.Ope
 			}
 		}
 		o.Compare = wire.CompareMTime
-		if s.c.Options.Checksum || s.c.Options.Receipts || t.moving {
+		switch {
+		case t.entry != nil && (s.c.Options.Checksum || s.c.Options.Receipts): // it was compared as an entry, and is another
+			o.Compare = wire.CompareNone
+		case s.c.Options.Checksum || s.c.Options.Receipts || t.moving:
 			root, err := hashSource(src, ctx.Err)
 			if err != nil {
 				return o, localOr(err, t.shown)
@@ -503,16 +506,21 @@ func (s *sender) durability() wire.Durability {
 
 // isFor sees that a receipt is for the file of t and no other.
 func (s *sender) isFor(cs *clientSession, t *sendTask, r *wire.Receipt) error {
+	if r.Transfer != t.id || !slices.Equal(r.Path.Parts(), t.dst) || !s.isRoot(cs, r.RootName) {
+		return &Error{Op: "check the receipt", Path: t.shown, Kind: KindVerify, Err: errors.New("it is for another file")}
+	}
+	return nil
+}
+
+// isRoot tells whether name is the root that we send to.
+func (s *sender) isRoot(cs *clientSession, name string) bool {
 	root := s.root
 	for _, i := range cs.welcome.Roots {
 		if root == "" && i.Default {
 			root = i.Name
 		}
 	}
-	if r.Transfer != t.id || !slices.Equal(r.Path.Parts(), t.dst) || root != "" && r.RootName != root {
-		return &Error{Op: "check the receipt", Path: t.shown, Kind: KindVerify, Err: errors.New("it is for another file")}
-	}
-	return nil
+	return root == "" || name == root
 }
 
 // arrived checks and counts a file that the receiver says it has.
@@ -525,7 +533,11 @@ func (s *sender) arrived(ctx context.Context, cs *clientSession, t *sendTask, sr
 		if err != nil {
 			return err
 		}
-		s.receiptFrom(out.receipt, s.root)
+		if t.entry != nil { // the receipt of the tree has it
+			t.entry.root, t.entry.length = crypto.Digest(out.receipt.RootHash), int64(out.receipt.Size)
+		} else {
+			s.receiptFrom(out.receipt, s.root)
+		}
 	}
 	if s.c.Options.Verify {
 		got, err := cs.stat(ctx, Address{Root: s.root, Path: t.dst}, true)

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"xfer/crypto"
 	"xfer/transfer/durable"
 	"xfer/transfer/sink"
 	"xfer/transfer/tree"
@@ -246,6 +247,14 @@ func (s *sender) treeOnce(ctx context.Context, cs *clientSession, task *treeTask
 	if s.c.Options.Checksum {
 		open.Compare = wire.TreeByContent
 	}
+	var list *treeList
+	if s.lists() {
+		list = &treeList{roots: map[uint64]ListedFile{}}
+	}
+	if s.c.Options.Receipts && !s.c.Options.DryRun {
+		open.Compare = wire.TreeByContent // what there is a receipt for is what we have
+		open.Flags |= wire.TreeList
+	}
 	if open.Tree, err = newTransferID(); err != nil {
 		return err
 	}
@@ -253,13 +262,18 @@ func (s *sender) treeOnce(ctx context.Context, cs *clientSession, task *treeTask
 		cs.wantStreams(s.c.streamsForTree())
 	}
 	t := cs.newTreeSend(cs.handle(false), treeHooks{})
-	t.each = s.c.Options.Receipts
 	if n := s.c.Options.Transfers; n > 0 {
 		t.files = min(n, largeFiles)
 	}
 	t.hook = treeHooks{
-		settled: func(e *treeEntry, code wire.VerdictCode, err error) { s.treeSettled(task, e, code, err) },
+		settled: func(e *treeEntry, code wire.VerdictCode, err error) {
+			if err == nil {
+				list.settled(e, code)
+			}
+			s.treeSettled(task, e, code, err)
+		},
 		late: func(path string, err error) {
+			list.failed(path)
 			if task.once(path) {
 				s.m.failed(withPath(err, task.shownPath(path)).(*Error))
 			}
@@ -292,7 +306,12 @@ func (s *sender) treeOnce(ctx context.Context, cs *clientSession, task *treeTask
 		s.undone(loose)
 		return err
 	}
-	return s.treeArrived(cs, task, r)
+	return s.treeArrived(ctx, cs, task, r, list)
+}
+
+// lists tells whether the hashes of the files of a tree are wanted.
+func (s *sender) lists() bool {
+	return (s.c.Options.Receipts || s.c.Options.Verify) && !s.c.Options.DryRun && s.check == nil
 }
 
 func (s *sender) treeDurability() wire.Durability {
@@ -562,19 +581,51 @@ func (s *sender) treeFile(ctx context.Context, cs *clientSession, t *treeSend, t
 	}
 	f := &sendTask{kind: sink.File, dst: append(slices.Clone(task.dst), strings.Split(slot.path, "/")...), shown: task.shownPath(slot.path), info: e.info, id: id}
 	f = lately(task, slot, f)
-	f.entry, f.tree = e, 0
-	if t.asEntry(e) { // else it is a file as any other, which is compared
-		f.tree = t.id
-	}
+	f.entry, f.tree = e, t.id
 	return asProtocol(s.try(ctx, cs, f))
 }
 
-// treeArrived checks the receipt of a tree.
-func (s *sender) treeArrived(cs *clientSession, task *treeTask, r wire.TreeReceipt) error {
+// treeArrived checks the receipt of a tree, and keeps it.
+func (s *sender) treeArrived(ctx context.Context, cs *clientSession, task *treeTask, r wire.TreeReceipt, list *treeList) error {
 	if s.c.Options.DryRun {
 		return nil // nothing was done that there could be a receipt for
 	}
-	return checkTreeReceipt(r, cs.peerKey())
+	err := checkTreeReceipt(r, cs.peerKey())
+	if err == nil && (!slices.Equal(r.Path.Parts(), task.dst) || !s.isRoot(cs, r.RootName)) {
+		err = &Error{Op: "check the receipt", Path: task.shown, Kind: KindVerify, Err: errors.New("it is for another place")}
+	}
+	if err != nil || list == nil {
+		return err
+	}
+	if s.c.Options.Verify {
+		if err := s.verifyTree(ctx, cs, task, list.sent()); err != nil {
+			return err
+		}
+	}
+	if !s.c.Options.Receipts {
+		return nil
+	}
+	files, err := list.all()
+	if err != nil {
+		return err
+	}
+	kept := treeReceiptOf(r, files)
+	if _, err := kept.Verify(); err != nil {
+		return &Error{Op: "check the receipt", Path: task.shown, Kind: KindVerify, Err: err}
+	}
+	s.m.treeReceipt(kept)
+	return nil
+}
+
+// verifyTree has the server read again what of a tree was sent.
+func (s *sender) verifyTree(ctx context.Context, cs *clientSession, task *treeTask, files []ListedFile) error {
+	return eachFile(ctx, files, func(ctx context.Context, f ListedFile) error {
+		st, err := cs.stat(ctx, Address{Root: s.root, Path: append(slices.Clone(task.dst), strings.Split(f.Path, "/")...)}, true)
+		if err == nil && (st.root == nil || crypto.Digest(*st.root) != f.Root) {
+			err = &Error{Op: "verify", Path: task.shownPath(f.Path), Kind: KindVerify, Err: errors.New("read again at the target, it is not what was sent")}
+		}
+		return err
+	})
 }
 
 func newTransferID() (id wire.TransferID, err error) {

@@ -49,9 +49,6 @@ func (c *Client) Sync(ctx context.Context, src string, dst Address, o SyncOption
 	if !info.IsDir() {
 		return c.syncFile(ctx, src, dst, o)
 	}
-	if len(o.Backup) > 0 && c.Options.Receipts {
-		return Synced{}, &Error{Op: "sync", Path: src, Kind: KindUsage, Err: errors.New("receipts of the files and a directory for backups do not go together")}
-	}
 	x := &extras{o: o, top: strings.TrimSuffix(src, "/")}
 	if x.top == "" {
 		x.top = "/"

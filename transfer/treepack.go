@@ -89,12 +89,14 @@ func (w *packWork) send(st *stream, _ *sendBuffer) error {
 	t := w.t
 	b := wire.AppendPackHeader(st.pack[:0])
 	content := int64(0)
-	var packed []*treeEntry
+	packed := w.flight.entries[:0:0]
+	var roots []crypto.Digest
+	var sizes []int64
 	for _, e := range w.flight.entries {
-		at, size := len(b), int64(0)
+		at, size, root := len(b), int64(0), crypto.Digest{}
 		var err error
 		for range sourceTries {
-			if b, size, err = e.appendTo(b[:at], t.limit(len(b[:at]))); !errors.Is(err, errSourceChanged) {
+			if b, size, root, err = e.appendTo(b[:at], t.limit(len(b[:at]))); !errors.Is(err, errSourceChanged) {
 				break
 			}
 		}
@@ -112,12 +114,17 @@ func (w *packWork) send(st *stream, _ *sendBuffer) error {
 			t.mu.Unlock()
 		default:
 			packed = append(packed, e)
+			roots = append(roots, root)
+			sizes = append(sizes, size)
 			content += size
 		}
 	}
 	st.pack = b
 	t.mu.Lock()
 	_, there := t.flights[w.number]
+	for i, e := range packed {
+		e.root, e.length = roots[i], sizes[i]
+	}
 	w.flight.bytes, w.flight.entries = content, packed
 	if len(packed) == 0 {
 		delete(t.flights, w.number)
@@ -159,19 +166,19 @@ var errPackFull = errors.New("the file does not fit into the pack")
 
 // appendTo reads e and appends it, as it is now, to a pack, and returns its size. A file that changes while it is read is errSourceChanged, one of
 // more than limit bytes errPackFull.
-func (e *treeEntry) appendTo(b []byte, limit int64) (_ []byte, size int64, _ error) {
+func (e *treeEntry) appendTo(b []byte, limit int64) (_ []byte, size int64, root crypto.Digest, _ error) {
 	f, err := e.dir.Open(e.base)
 	if err != nil {
-		return b, 0, vanished(err)
+		return b, 0, root, vanished(err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return b, 0, err
+		return b, 0, root, err
 	}
 	n := info.Size()
 	if n > limit {
-		return b, 0, errPackFull
+		return b, 0, root, errPackFull
 	}
 	var m *wire.Meta
 	if n != e.info.Size() || !info.ModTime().Equal(e.info.ModTime()) || info.Mode() != e.info.Mode() {
@@ -184,17 +191,17 @@ func (e *treeEntry) appendTo(b []byte, limit int64) (_ []byte, size int64, _ err
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = errSourceChanged
 		}
-		return b, 0, err
+		return b, 0, root, err
 	}
 	now, err := f.Stat()
 	if err != nil {
-		return b, 0, err
+		return b, 0, root, err
 	}
 	if !sameVersion(now, info) {
-		return b, 0, errSourceChanged
+		return b, 0, root, errSourceChanged
 	}
-	root := crypto.Sum(b[at:])
-	return append(b, root[:]...), n, nil
+	root = crypto.Sum(b[at:])
+	return append(b, root[:]...), n, root, nil
 }
 
 // grow makes room for n more bytes, in steps that are worth it.

@@ -31,6 +31,7 @@ type treeRecv struct {
 	begin func(ctx context.Context, o wire.TreeOpen, spec sink.TreeSpec) (*sink.Tree, error)
 	// sign makes the receipt whole.
 	sign     func(o wire.TreeOpen, r *wire.TreeReceipt) error
+	receipt  func(wire.TreeReceipt) error // keeps it; may be nil
 	hook     treeWatcher                  // nil at a server
 	finished func(files int64, err error) // called once, at the end; may be nil
 
@@ -40,6 +41,7 @@ type treeRecv struct {
 	exact bool           // the manifest is that of an archive
 	bare  bool           // mode and time of the top directory are not ours to change
 	hash  *crypto.Hasher // of the manifest
+	list  *listHash      // of the files that are there; nil: nobody asked for it
 	dec   *tree.Decoder
 	next  uint64 // number of the next entry
 	here  uint64 // files that were there as they should be
@@ -195,6 +197,13 @@ func (t *treeRecv) work(o wire.TreeOpen) (int64, error) {
 		return 0, notAgreed("TREE_OPEN with flags %#x", o.Flags)
 	}
 	t.exact = t.exact && t.wants
+	if o.Flags&wire.TreeList != 0 && t.hook == nil {
+		if spec.Compare != sink.ByContent {
+			return 0, protocolError("TREE_OPEN with a list, and without comparing by content")
+		}
+		t.list = &listHash{}
+		spec.There = t.there
+	}
 	tr, err := t.begin(t.s.ctx, o, spec)
 	if err != nil {
 		return 0, err
@@ -219,7 +228,7 @@ func (t *treeRecv) work(o wire.TreeOpen) (int64, error) {
 				}
 			}
 			for _, no := range m.Gone {
-				tr.Drop(no, false)
+				tr.Drop(no)
 				if t.hook != nil {
 					t.hook.gone(no)
 				}
@@ -345,7 +354,7 @@ func (t *treeRecv) takeEntry(e sink.TreeEntry) (sink.Verdict, error) {
 	}
 	now := t.hook.took(e, v)
 	if now.Code != v.Code && t.tree != nil {
-		t.tree.Drop(e.No, false)
+		t.tree.Drop(e.No)
 	}
 	return now, nil
 }
@@ -490,6 +499,11 @@ func (t *treeRecv) came(no uint64) {
 	if tr != nil {
 		tr.Came(no)
 	}
+}
+
+// there is told of a file that is there as the manifest says.
+func (t *treeRecv) there(path string, size int64, root crypto.Digest) {
+	t.list.add(ListedFile{Root: root, Size: size, Path: path})
 }
 
 // decideSame is told that what is here of an entry is what the sender has.
@@ -718,6 +732,18 @@ func (t *treeRecv) commit(m wire.TreeCommit) (int64, error) {
 	r := wire.TreeReceipt{Tree: t.open.Tree, Manifest: manifest, Entries: t.next, TimeNS: time.Now().UnixNano(), Durability: t.open.Durability, Path: t.open.Path}
 	if t.open.Flags&wire.TreeDryRun == 0 { // else there is nothing to be sworn to
 		r.Files = t.here + res.Published + res.Linked
+		if t.list != nil {
+			list, n := t.list.sum()
+			r.List, r.Files = &list, n
+		}
+		if t.list != nil && t.receipt != nil {
+			if err := t.receipt(r); err != nil {
+				return 0, err
+			}
+		}
+		if t.hook != nil {
+			r.List = nil // the sender has not asked for it
+		}
 		if err := t.sign(t.open, &r); err != nil {
 			return 0, err
 		}

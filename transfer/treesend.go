@@ -37,7 +37,6 @@ type treeEntry struct {
 	dir   *tree.Dir // of a file: where it is found, by the name base
 	base  string
 	asked bool // the receiver waits for its content, or to be told that it does not come
-	known bool // and has told the hash of what is there
 	tries int
 
 	bits   uint32 // of the mode that are told
@@ -48,6 +47,12 @@ type treeEntry struct {
 	links  uint64
 
 	released atomic.Bool
+
+	// Of a file that is there: what the receiver has. linked is the entry that it is a hard link to, 0 for none.
+	root   crypto.Digest
+	length int64
+	shared bool // later entries may be hard links to it
+	linked uint64
 
 	run any // what the caller keeps with it
 }
@@ -110,7 +115,7 @@ type treeSend struct {
 	hook  treeHooks
 	ctx   context.Context
 	dry   bool // verdicts are all there is
-	each  bool // every file goes through hook.file, those too that the receiver has
+	list  bool // the hash of every file that the receiver has is to be known
 	files int  // that go through it at a time
 	keep  bool // nothing is replaced
 
@@ -166,6 +171,7 @@ func (s *session) newTreeSend(id uint32, hook treeHooks) *treeSend {
 func (t *treeSend) run(ctx context.Context, open wire.TreeOpen, entries iter.Seq2[*treeEntry, error]) (wire.TreeReceipt, error) {
 	s := t.s
 	ctx, cancel := context.WithCancelCause(ctx)
+	t.list = open.Flags&wire.TreeList != 0
 	t.ctx, t.dry, t.keep = ctx, open.Flags&wire.TreeDryRun != 0, open.Flags&wire.TreeNoClobber != 0
 	s.mu.Lock()
 	if s.closed {
@@ -301,7 +307,13 @@ func (t *treeSend) steps(ctx context.Context, open wire.TreeOpen, entries iter.S
 		}
 	}
 	t.s.send(t.id, commit)
-	return waitTree(ctx, t, t.receipt)
+	if r, err = waitTree(ctx, t, t.receipt); err != nil {
+		return r, err
+	}
+	if r.Tree != open.Tree || r.Manifest != commit.Manifest || r.Entries != commit.Entries {
+		return r, &Error{Op: "check the receipt", Kind: KindVerify, Err: errors.New("it is for another directory")}
+	}
+	return r, nil
 }
 
 // idle tells whether all that the receiver asked for has been taken by it. t.mu is held.
@@ -373,6 +385,7 @@ func (w *partWriter) add(e *treeEntry) error {
 		rec.Up = w.open - (e.depth - 1)
 	}
 	w.links.find(e, &rec, w.no)
+	e.shared, e.linked = rec.Shared, rec.Link
 	e.owner, e.xattrs = nil, nil
 	b, err := w.enc.Append(w.buf, &rec)
 	var fe *tree.FormatError
@@ -515,11 +528,6 @@ func (t *treeSend) takeVerdicts(m wire.TreeVerdicts) error {
 				e.asked = true
 				t.wanted[e.no] = e
 				switch {
-				case t.each:
-					if e.known = code == wire.VerdictHash; e.known {
-						hashes = hashes[32:]
-					}
-					t.large = append(t.large, e)
 				case code == wire.VerdictHash:
 					t.compare = append(t.compare, comparing{e, wire.Hash(hashes[:32])})
 					hashes = hashes[32:]
@@ -530,10 +538,11 @@ func (t *treeSend) takeVerdicts(m wire.TreeVerdicts) error {
 				}
 				continue
 			case wire.VerdictSame, wire.VerdictMeta:
-				if t.each && e.kind == tree.File && !t.dry {
-					t.wanted[e.no] = e
-					t.large = append(t.large, e)
-					continue
+				if e.kind == tree.File && e.linked == 0 && t.list && !t.dry {
+					if e.info.Size() > 0 {
+						bad = protocolError("TREE_VERDICTS says that entry %d is the same, of which no hash was told", e.no)
+					}
+					e.root, e.length = crypto.Sum(nil), 0
 				}
 			case wire.VerdictFailed:
 				if failed[0].No != e.no {
@@ -621,9 +630,6 @@ func (t *treeSend) sendLarge() {
 	t.changed.Broadcast()
 }
 
-// asEntry tells whether a file that is sent by itself is sent as the entry that the receiver waits for, not by its path.
-func (t *treeSend) asEntry(e *treeEntry) bool { return !t.each || e.asked && !e.known }
-
 // dropped ends a wanted entry. t.mu is held, and given up for a moment.
 func (t *treeSend) dropped(e *treeEntry, code wire.VerdictCode, err error) {
 	if t.wanted[e.no] != e {
@@ -631,7 +637,7 @@ func (t *treeSend) dropped(e *treeEntry, code wire.VerdictCode, err error) {
 	}
 	delete(t.wanted, e.no)
 	t.mu.Unlock()
-	if e.asked && (err != nil || !t.asEntry(e)) {
+	if e.asked && err != nil {
 		t.s.send(t.id, wire.TreeSkip{Gone: []uint64{e.no}})
 	}
 	t.settle(e, code, err)
@@ -658,6 +664,7 @@ func (t *treeSend) hashSome() {
 				break
 			}
 			delete(t.wanted, c.e.no)
+			c.e.root, c.e.length = root, c.e.info.Size()
 			t.mu.Unlock()
 			t.s.send(t.id, wire.TreeSkip{Same: []uint64{c.e.no}})
 			code := wire.VerdictSame

@@ -104,12 +104,12 @@ func (l treeLanding) Publish(ctx context.Context, c sink.Commit) ([]byte, error)
 }
 
 // arrived notes that a file which came by itself is published.
-func (t *treeRecv) arrived(entry uint64, _ outcome) {
+func (t *treeRecv) arrived(entry uint64, out outcome) {
 	t.mu.Lock()
 	tr := t.tree
 	t.mu.Unlock()
 	if tr != nil {
-		tr.Drop(entry, true)
+		tr.Arrived(entry, out.size, out.root)
 	}
 }
 

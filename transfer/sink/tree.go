@@ -46,6 +46,10 @@ type TreeSpec struct {
 	// Small is the size, in bytes, of the largest file that is Put. When nothing is awaited of files up to it, what has come is
 	// published soon, not only when there is more of it. 0: when there is more, or after a second.
 	Small int64
+	// There is told each file that is there as the manifest says, with its hash: what was Put, was Decided to be the same, has
+	// Arrived, and hard links; not what Came. The path is the one beneath Path, with slashes. It needs ByContent, and may be called
+	// from several goroutines. nil: nobody wants to know.
+	There func(path string, size int64, root crypto.Digest)
 	// Busy is called about once a second while something takes long. It may be called from several goroutines. May be nil.
 	Busy func()
 }

@@ -3,13 +3,16 @@ package sink
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"xfer/crypto"
 	"xfer/transfer/durable"
 	"xfer/transfer/durable/crashfs"
 )
@@ -237,12 +240,12 @@ func TestPutRefusals(t *testing.T) {
 		if err := s.tree.Put(1, hello, digest(hello), nil); !errors.Is(err, ErrRange) {
 			t.Error("put twice:", err)
 		}
-		s.tree.Drop(1, false) // too late
-		s.tree.Drop(2, true)
+		s.tree.Drop(1) // too late
+		s.tree.Arrived(2, 5, crypto.Digest{})
 		if _, _, ok := s.tree.Path(2); ok {
 			t.Error("a dropped entry is wanted")
 		}
-		s.tree.Drop(2, true)
+		s.tree.Arrived(2, 0, crypto.Digest{})
 		o := s.finish()
 		must(t, o.err)
 		if r := o.result; r.Published != 2 || r.PublishedBytes != 12+5 || r.Failed != 0 || r.Missing != 0 {
@@ -330,7 +333,7 @@ func TestLargeFilesOfATree(t *testing.T) {
 		if _, err := sendAll(st, big, c); err != nil {
 			t.Fatal(err)
 		}
-		s.tree.Drop(2, true)
+		s.tree.Arrived(2, int64(len(big)), digest(big))
 		must(t, s.tree.Put(3, []byte("s"), digest([]byte("s")), nil))
 		o := s.finish()
 		must(t, o.err)
@@ -398,4 +401,74 @@ func TestCancelledTree(t *testing.T) {
 	}
 	must(t, tree.Close())
 	wantContent(t, d, "top/f", []byte("1"))
+}
+
+// Every file that is there as the manifest says is told with its hash: put, compared, empty, arrived by itself, and hard links.
+func TestFilesThatAreThereAreTold(t *testing.T) {
+	overBoth(t, func(t *testing.T, d *Dir) {
+		src := source{
+			"a": file("one"), "d/b": file("two"), "d/link": hardlink("a"), "empty": file(""), "gone": file("three"), "z": file("large"),
+		}
+		told := map[string]string{}
+		var mu sync.Mutex
+		spec := TreeSpec{Path: mustPath(t, "top"), Compare: ByContent, There: func(path string, size int64, root crypto.Digest) {
+			mu.Lock()
+			defer mu.Unlock()
+			if told[path] != "" {
+				t.Errorf("%s is told twice", path)
+			}
+			told[path] = fmt.Sprint(size, " ", root)
+		}}
+		for range 2 { // the second time all is there already, but one
+			clear(told)
+			s := begin(t, d.View("alice", All), spec, src)
+			s.take()
+			for _, e := range s.es {
+				no, path := e.No, s.paths[e.No]
+				data := []byte(src[path].data)
+				if c := s.verdicts[path].Code; c != VerdictNew && c != VerdictUpdate && c != VerdictHash {
+					continue
+				}
+				switch {
+				case path == "gone":
+					s.tree.Drop(no)
+				case path == "z":
+					_, _, asked := s.tree.Path(no)
+					if asked {
+						p, e, _ := s.tree.Path(no)
+						sp := specOf(t, data, p.Parts()...)
+						sp.Meta = e.Meta
+						st, _ := mustBegin(t, d.View("alice", All), sp)
+						c := commitOf(data)
+						c.Meta = &e.Meta
+						if _, err := sendAll(st, data, c); err != nil {
+							t.Fatal(err)
+						}
+						s.tree.Arrived(no, int64(len(data)), digest(data))
+						break
+					}
+					fallthrough
+				default:
+					if _, _, open := s.tree.Path(no); open {
+						must(t, s.tree.Put(no, data, digest(data), nil))
+					} else if v := s.tree.Decide(no, false); v.Code != VerdictSame {
+						t.Errorf("%s: %+v", path, v)
+					}
+				}
+			}
+			must(t, s.finish().err)
+			for path, n := range src {
+				want := fmt.Sprint(len(n.data), " ", digest([]byte(n.data)))
+				switch {
+				case n.link != "":
+					want = fmt.Sprint(3, " ", digest([]byte("one")))
+				case n.kind != File || path == "gone":
+					want = ""
+				}
+				if told[path] != want {
+					t.Errorf("%q is told as %q, want %q", path, told[path], want)
+				}
+			}
+		}
+	})
 }

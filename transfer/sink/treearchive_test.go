@@ -209,7 +209,7 @@ func TestRoomForAttributes(t *testing.T) {
 		t.Errorf("there was room for %d files with 60 KiB of attributes, with 300 KiB for all", n)
 	}
 	for no := uint64(1); no <= n; no++ {
-		tree.Drop(no, false)
+		tree.Drop(no)
 	}
 	if tree.Room() != 299 || tree.attrs != 0 {
 		t.Errorf("room %d, %d bytes are counted", tree.Room(), tree.attrs)

@@ -251,7 +251,7 @@ func TestHardLinksToNoSuchFile(t *testing.T) {
 		}
 	}
 	must(t, tree.Put(3, nil, digest(nil), nil))
-	tree.Drop(2, false)
+	tree.Drop(2)
 	if _, err := tree.Finish(context.Background()); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"xfer/crypto"
 	"xfer/transfer/durable"
 	"xfer/transfer/durable/crashfs"
 )
@@ -80,7 +81,11 @@ func FuzzTree(f *testing.F) {
 				}
 				data := []byte("x")[:max(0, min(1, e.Size))]
 				if bits&64 != 0 {
-					tree.Drop(no, bits&128 != 0)
+					if bits&128 != 0 {
+						tree.Arrived(no, 1, crypto.Digest{})
+					} else {
+						tree.Drop(no)
+					}
 				} else if tree.Put(no, data, digest(data), nil) == nil {
 					put[no] = true
 				}

@@ -188,7 +188,7 @@ func (s *sending) put() {
 			s.mu.Lock()
 			s.published[s.paths[no]] = err
 			s.mu.Unlock()
-			s.tree.Drop(no, false)
+			s.tree.Drop(no)
 		}
 	}
 }

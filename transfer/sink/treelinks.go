@@ -143,6 +143,9 @@ func (t *Tree) takeLink(l *level, e *TreeEntry) Verdict {
 		if err := t.leads(l, e); err != nil {
 			return t.failed(err)
 		}
+		if err := t.listLink(t.relative(l.dir, e.Name)); err != nil {
+			return t.failed(err)
+		}
 		return Verdict{Code: VerdictSame}
 	case t.spec.DryRun:
 		return Verdict{Code: VerdictLinked}
@@ -196,7 +199,9 @@ func (t *Tree) makeLinks() error {
 		if err := t.usable(); err != nil {
 			return err
 		}
-		err = t.makeLink(to, name)
+		if err = t.makeLink(to, name); err == nil {
+			err = t.listLink(name)
+		}
 		if err != nil {
 			err = pathError("link", t.beneathTop(name).String(), err)
 		}
@@ -210,6 +215,27 @@ func (t *Tree) makeLinks() error {
 		t.tell(no, t.hide(err))
 		t.busy()
 	}
+}
+
+// listLink tells of a hard link that is there. Its file is read: of where it was noted the hash was not.
+func (t *Tree) listLink(name string) error {
+	if t.spec.There == nil || t.spec.DryRun {
+		return nil
+	}
+	at, err := t.d.locate(t.beneathTop(name), 0)
+	if err != nil {
+		return err
+	}
+	f, err := durable.OpenRegular(t.d.fs, at.name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	root, size, err := hashFile(t.ctx, f, t.busy)
+	if err == nil {
+		t.spec.There(name, size, root)
+	}
+	return err
 }
 
 func (t *Tree) beneathTop(name string) Path {

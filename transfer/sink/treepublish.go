@@ -125,6 +125,7 @@ func (t *Tree) published(f *treeFile, err error) {
 	if err == nil {
 		t.changed.Store(true)
 		t.shared.mark(f.w.shared)
+		t.there(f.w.dir, f.w.name, f.size, f.root)
 	}
 	t.forget(f.w.no, nil)
 	t.count(func(r *TreeResult) {

@@ -59,7 +59,7 @@ func TestRoom(t *testing.T) {
 			}
 			got := make(chan error)
 			go func() { got <- s.tree.Wait(context.Background()) }()
-			s.tree.Drop(open[0], false)
+			s.tree.Drop(open[0])
 			open = open[1:]
 			must(t, <-got)
 		}

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"xfer/crypto"
 	"xfer/transfer/durable"
 )
 
@@ -204,6 +205,9 @@ func (t *Tree) sameFile(l *level, e *TreeEntry, fi fs.FileInfo) Verdict {
 		if err := t.leads(l, e); err != nil {
 			return t.failed(err)
 		}
+		if e.Size == 0 && !t.spec.DryRun { // of others the hash is not known, and nobody has asked
+			t.there(l.dir, e.Name, 0, crypto.Sum(nil))
+		}
 	}
 	return v
 }
@@ -285,7 +289,7 @@ func (t *Tree) hashThere(l *level, e *TreeEntry, fi fs.FileInfo) Verdict {
 		}
 		return t.wantFile(l, e, VerdictUpdate)
 	}
-	w := &wanted{no: e.No, dir: l.dir, name: e.Name, size: e.Size, meta: e.Meta, sparse: e.Sparse, state: wantAsked, shared: -1, hashed: fileIDOf(fi)}
+	w := &wanted{no: e.No, dir: l.dir, name: e.Name, size: e.Size, meta: e.Meta, sparse: e.Sparse, state: wantAsked, shared: -1, hashed: fileIDOf(fi), root: root}
 	if err := t.wantIn(l, e, w); err != nil {
 		return t.failed(err)
 	}

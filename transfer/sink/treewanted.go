@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"xfer/crypto"
 	"xfer/transfer/durable"
 )
 
@@ -26,8 +27,9 @@ type wanted struct {
 	meta   Meta
 	state  wantState // guarded by Tree.mu
 	sparse bool
-	shared int64  // its place in the list of files that have links, -1 for none
-	hashed fileID // what the hash is of
+	shared int64         // its place in the list of files that have links, -1 for none
+	hashed fileID        // what the hash is of
+	root   crypto.Digest // the hash
 }
 
 // Room returns how many entries may be given to Take before something that is wanted has come: what is wanted is kept in
@@ -136,24 +138,33 @@ func (t *Tree) Path(no uint64) (Path, TreeEntry, bool) {
 	return t.pathOf(w.dir, w.name), TreeEntry{No: no, Name: w.name, Kind: File, Size: w.size, Meta: w.meta, Sparse: w.sparse, Shared: w.shared >= 0}, true
 }
 
-// Drop says that a wanted file will not be Put: it came through a Stage and is published, or it does not come.
-func (t *Tree) Drop(no uint64, published bool) {
+// Drop says that a wanted file does not come.
+func (t *Tree) Drop(no uint64) {
+	if w := t.forget(no, func(w *wanted) bool { return w.state != wantPut }); w != nil {
+		t.count(func(r *TreeResult) { r.Failed++ })
+	}
+}
+
+// Arrived says that a wanted file will not be Put: it came through a Stage, and is published.
+func (t *Tree) Arrived(no uint64, size int64, root crypto.Digest) {
 	w := t.forget(no, func(w *wanted) bool { return w.state != wantPut })
 	if w == nil {
 		return
 	}
-	if published {
-		t.changed.Store(true)
-		t.shared.mark(w.shared)
-	}
+	t.changed.Store(true)
+	t.shared.mark(w.shared)
+	t.there(w.dir, w.name, size, root)
 	t.count(func(r *TreeResult) {
-		if published {
-			r.Published++
-			r.PublishedBytes += uint64(w.size)
-		} else {
-			r.Failed++
-		}
+		r.Published++
+		r.PublishedBytes += uint64(size)
 	})
+}
+
+// there tells of a file that is there.
+func (t *Tree) there(d *treeDir, name string, size int64, root crypto.Digest) {
+	if t.spec.There != nil {
+		t.spec.There(t.relative(d, name), size, root)
+	}
 }
 
 // Came says that a file which was dropped as one that does not come has its final name all the same: hard links to it can be made.
@@ -232,6 +243,7 @@ func (t *Tree) decideSame(w *wanted) Verdict {
 	v := t.same(fsys, w.name, fi, w.meta)
 	if v.Code != VerdictFailed {
 		t.shared.mark(w.shared)
+		t.there(w.dir, w.name, w.size, w.root)
 	}
 	return v
 }
