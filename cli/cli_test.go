@@ -48,7 +48,7 @@ func TestMistakesAreExit2WithEmptyStdout(t *testing.T) {
 		"jobs", "jobs ls", "watch a nas:b", "key rotate", "ca init", "send -Q a nas:", "send --queue a nas:", "send --special-modes a nas:", "get --special-modes nas:a b",
 		"sync", "sync a", "sync a dir/b", "sync - nas:b", "sync nas:a nas:b", "sync nas:a b", "sync a b nas:c", "sync a nas:/", "sync a nas:b --max-delete many",
 		"sync a nas:b --max-delete 101%", "sync a nas:b --max-delete -1", "sync a nas:b --backup-dir /old", "sync a nas:b --backup-dir ../old", "sync a nas:b --backup-dir .",
-		"sync a nas:b --exclude=", "send a nas: --include=", "send a nas: --delete", "get nas:a b --max-delete 5", "get nas:a b --backup-dir old", "get -L nas:a b",
+		"sync a nas:b --exclude=", "send a nas: --include=", "send a nas: --delete", "get nas:a b --max-delete 5", "get nas:a b --backup-dir old",
 		"get --snapshot x nas:a b", "send --exec date nas:x",
 		"send a nas: --report -", "send a nas: --receipt -", "get nas:a b --report -", "check a nas:b --report -", "completion", "completion nosh", "completion bash zsh",
 		"id --quiet=yes", "demo -4 -6",
@@ -69,7 +69,7 @@ func TestMistakesAreExit2WithEmptyStdout(t *testing.T) {
 }
 
 func TestNotBuiltYetSaysSo(t *testing.T) {
-	for _, line := range []string{"jobs ls", "watch d nas:", "key rotate", "ca init", "send -Q a nas:", "sync --snapshot s a nas:b", "get --copy-links nas:a b"} {
+	for _, line := range []string{"jobs ls", "watch d nas:", "key rotate", "ca init", "send -Q a nas:", "sync --snapshot s a nas:b"} {
 		_, _, stderr := command(t, t.TempDir(), strings.Fields(line)...)
 		if !strings.HasSuffix(stderr, " is not built yet\n") {
 			t.Errorf("xfer %s: %q", line, stderr)

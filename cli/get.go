@@ -22,7 +22,7 @@ new name, or a directory to put things into where it is one, ends in "/" or seve
 		Args: operands(2, -1, "HOST:PATH... DST"),
 	}
 	f := transferFlags(cmd)
-	addLaterFlags(cmd.Flags(), append(laterTransferFlags(), laterFlag{"copy-links", "L", false})...)
+	addLaterFlags(cmd.Flags(), laterTransferFlags()...)
 	refuseSyncFlags(cmd.Flags())
 	compressShort(cmd, f)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -101,12 +101,8 @@ func (f *filterFlags) add(s *pflag.FlagSet) {
 	s.StringVar(&f.filesFrom, "files-from", "", "take only the names in this file, one a line, relative to the source; - is stdin; with -r also what is beneath its directories")
 	s.BoolVar(&f.from0, "from0", false, "what is read by --exclude-from and --files-from ends with NUL bytes, not with lines")
 	s.BoolVar(&f.gitignore, "gitignore", false, "leave out what the .gitignore files of the source say")
+	s.BoolVarP(&f.copyLinks, "copy-links", "L", false, "take what symbolic links lead to, instead of the links; of a server only within the root")
 	s.BoolVarP(&f.oneFileSystem, "one-file-system", "x", false, "leave out what is on file systems that are mounted in the source")
-}
-
-// addCopyLinks adds the flag where it is built.
-func (f *filterFlags) addCopyLinks(s *pflag.FlagSet) {
-	s.BoolVarP(&f.copyLinks, "copy-links", "L", false, "send what symbolic links lead to, instead of the links")
 }
 
 // rules reads what the flags name. recurse: the list of files brings what is beneath its directories.

@@ -29,7 +29,6 @@ A local name with a colon is written ./a:b. Run it again after any interruption:
 		Args: operands(2, -1, "SRC... HOST[:PATH]"),
 	}
 	f := transferFlags(cmd)
-	f.addCopyLinks(cmd.Flags())
 	addLaterFlags(cmd.Flags(), laterTransferFlags()...)
 	refuseSyncFlags(cmd.Flags())
 	compressShort(cmd, f)

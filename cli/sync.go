@@ -32,7 +32,6 @@ Nothing is removed where something looks wrong, and no flag changes that: when S
 		Args: operands(2, 2, "SRC HOST:PATH"),
 	}
 	f := transferFlags(cmd)
-	f.addCopyLinks(cmd.Flags())
 	addLaterFlags(cmd.Flags(), laterTransferFlags()...)
 	compressShort(cmd, f)
 	d := &syncFlags{maxDelete: maxDeleteValue{n: 50, percent: true}}

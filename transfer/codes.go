@@ -15,6 +15,7 @@ import (
 	"xfer/crypto"
 	"xfer/transfer/durable"
 	"xfer/transfer/sink"
+	"xfer/transfer/tree"
 	"xfer/transfer/wire"
 )
 
@@ -119,6 +120,12 @@ func codeOf(err error) (wire.Code, string) {
 		return wire.CodeDenied, "no right to do that"
 	case errors.Is(err, sink.ErrBadPath):
 		return wire.CodeBadPath, "that name is not allowed, or it leads out of the root"
+	case errors.Is(err, tree.ErrDangling):
+		return wire.CodeNotFound, tree.ErrDangling.Error()
+	case errors.Is(err, tree.ErrOutside):
+		return wire.CodeBadPath, tree.ErrOutside.Error()
+	case errors.Is(err, tree.ErrLoop):
+		return wire.CodeBadPath, tree.ErrLoop.Error()
 	case errors.Is(err, durable.ErrXAttrs):
 		return wire.CodeIOError, durable.ErrXAttrs.Error()
 	case errors.Is(err, durable.ErrNotRegular):

@@ -198,17 +198,20 @@ func (g *getter) start(a Address, into bool) error {
 	if shown == "" {
 		shown = "/" + a.Root
 	}
-	special := false
+	special, at := false, a
 	err := g.with(func(cs *clientSession) (err error) {
 		special = g.c.Options.SpecialModes && cs.hasRight(a.Root, "special-modes")
 		st, err = cs.stat(g.ctx, a, false)
+		if err == nil && g.c.Options.Rules.FollowLinks {
+			at, st, err = cs.follow(g.ctx, a, st)
+		}
 		return err
 	})
 	if err != nil {
 		return withPath(err, shown)
 	}
 	t := taskOf(st.entry)
-	t.remote, t.shown = a, shown
+	t.remote, t.shown = at, shown
 	if g.c.Options.Archive && t.kind == sink.Link {
 		t.archive = &st.meta
 	}

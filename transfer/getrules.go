@@ -27,10 +27,10 @@ const askBytes = 256 << 10
 // asks makes what there is to ask for a directory, one TREE_GET after the other.
 func (r *Rules) asks() ([]*treeAsk, error) {
 	usage := func(text string) error { return &Error{Op: "get", Kind: KindUsage, Err: errors.New(text)} }
-	if r.FollowLinks {
-		return nil, usage("links are not followed at a server")
-	}
 	var all treeAsk
+	if r.FollowLinks {
+		all.walk |= wire.TreeFollowLinks
+	}
 	if r.OneFileSystem {
 		all.walk |= wire.TreeOneFileSystem
 	}
@@ -113,9 +113,6 @@ func (g *getter) unmet(t *treeTask) {
 
 // selectionFor is what of a tree goes that a client asked for; nil for all.
 func selectionFor(m wire.TreeGet, root string, top durable.FS) (tree.Selection, error) {
-	if m.Walk&wire.TreeFollowLinks != 0 {
-		return nil, &wire.ProtocolError{Code: wire.CodeUnsupported, Msg: "links are not followed here"}
-	}
 	if len(m.Rules)+len(m.Names) == 0 && m.Walk&wire.TreeGitignore == 0 {
 		return nil, nil
 	}

@@ -3,6 +3,8 @@ package transfer
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -153,4 +155,80 @@ func TestRulesThatAServerDoesNotTake(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// What links lead to comes instead of them, as far as it is in the root.
+func TestGetFollowsLinks(t *testing.T) {
+	overAll(t, func(t *testing.T, h *host) {
+		outside := t.TempDir()
+		mustWrite(t, filepath.Join(outside, "secret"), []byte("secret"), 0o644)
+		large := randomBytes(4, 3<<20)
+		mustWrite(t, h.path("else/large"), large, 0o644)
+		mustWrite(t, h.path("else/small"), []byte("small"), 0o600)
+		mustWrite(t, h.path("dir/plain"), []byte("plain"), 0o644)
+		for name, to := range map[string]string{
+			"dir/small": "../else/small", "dir/large": "../else/large", "dir/all": "../else", "dir/twice": "small", "top": "dir", "one": "else/small",
+		} {
+			if err := os.Symlink(to, h.path(name)); err != nil {
+				t.Skip(err)
+			}
+		}
+		o := Options{}
+		o.Rules.FollowLinks = true
+		o.Receipts = true
+		base := t.TempDir()
+		want := map[string][]byte{
+			"plain": []byte("plain"), "small": []byte("small"), "twice": []byte("small"), "large": large, "all/small": []byte("small"), "all/large": large,
+		}
+		for _, from := range []string{"dir", "top", "top/"} {
+			to := filepath.Join(base, strings.ReplaceAll(from, "/", "-"))
+			h.mustGet(o, to, from)
+			for name, data := range want {
+				if fi, err := os.Lstat(filepath.Join(to, name)); err != nil || !fi.Mode().IsRegular() {
+					t.Fatalf("%s: %s is no file: %v", from, name, err)
+				}
+				if got, err := os.ReadFile(filepath.Join(to, name)); err != nil || !bytes.Equal(got, data) {
+					t.Errorf("%s: %s has %d bytes, %v", from, name, len(got), err)
+				}
+			}
+			if fi, err := os.Lstat(filepath.Join(to, "all")); err != nil || !fi.IsDir() {
+				t.Errorf("%s: all is no directory: %v", from, err)
+			}
+		}
+		h.mustGet(o, filepath.Join(base, "one"), "one")
+		if got, err := os.ReadFile(filepath.Join(base, "one")); err != nil || string(got) != "small" {
+			t.Errorf("a file by its link: %q, %v", got, err)
+		}
+
+		for name, to := range map[string]string{"out": outside, "up": "../../..", "state": "../.xfer", "self": ".", "none": "nothing"} {
+			if err := os.Symlink(to, h.path(filepath.Join("bad", name))); err != nil {
+				if err := os.MkdirAll(h.path("bad"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.Symlink(to, h.path(filepath.Join("bad", name))); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		mustWrite(t, h.path("bad/good"), []byte("good"), 0o644)
+		to := filepath.Join(base, "bad")
+		res, err := h.get(o, to, "bad")
+		if KindOf(err) != KindPartial || res.ErrorCount != 5 {
+			t.Errorf("%d errors, %v", res.ErrorCount, err)
+		}
+		for _, e := range res.Errors {
+			if !strings.Contains(e.Error(), "the symbolic link") {
+				t.Error(e)
+			}
+		}
+		entries, _ := os.ReadDir(to)
+		if len(entries) != 1 || entries[0].Name() != "good" {
+			t.Errorf("there are %v", entries)
+		}
+		for _, name := range []string{"bad/out", "bad/up", "bad/none"} {
+			if _, err := h.get(o, filepath.Join(base, "x"), name); err == nil {
+				t.Errorf("%s: no error", name)
+			}
+		}
+	})
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -226,6 +228,45 @@ func (cs *clientSession) stat(ctx context.Context, a Address, root bool) (stated
 	meta, err := sinkMetaOf(s.Meta)
 	return stated{s.Entry, s.RootHash, meta}, err
 }
+
+// follow returns what the link st at a leads to, within its root; anything else it returns as it is.
+func (cs *clientSession) follow(ctx context.Context, a Address, st stated) (Address, stated, error) {
+	for range maxFollowed {
+		if sink.Kind(st.entry.Kind) != sink.Link {
+			return a, st, nil
+		}
+		no := func(text string) (Address, stated, error) {
+			return a, st, &Error{Op: "follow the link", Path: strings.Join(a.Path, "/"), Kind: KindNotFound, Err: errors.New(text)}
+		}
+		if strings.HasPrefix(st.entry.Target, "/") {
+			return no("it leads out of the root")
+		}
+		parts := slices.Clone(a.Path[:max(len(a.Path)-1, 0)])
+		for _, part := range strings.Split(st.entry.Target, "/") {
+			switch {
+			case part == "" || part == ".":
+			case part != "..":
+				parts = append(parts, part)
+			case len(parts) == 0:
+				return no("it leads out of the root")
+			default:
+				parts = parts[:len(parts)-1]
+			}
+		}
+		a.Path = parts
+		var err error
+		if st, err = cs.stat(ctx, a, false); err != nil {
+			if KindOf(err) == KindNotFound {
+				return no("it points at nothing")
+			}
+			return a, st, err
+		}
+	}
+	return a, st, &Error{Op: "follow the link", Path: strings.Join(a.Path, "/"), Kind: KindNotFound, Err: errors.New("it goes round in circles")}
+}
+
+// maxFollowed is how many links are followed in a row, as Linux has it (path_resolution(7)).
+const maxFollowed = 40
 
 // rootThere is nil where a is in a root that we have: then what was not found is the name in it, and not the root.
 func (cs *clientSession) rootThere(a Address, notFound error) error {

@@ -153,6 +153,13 @@ func (ss *serverSession) sendTreeTo(id uint32, m wire.TreeGet) error {
 		return err
 	}
 	defer top.Close()
+	from, start := top, "."
+	if m.Walk&wire.TreeFollowLinks != 0 {
+		if from, start, err = r.View.OpenAll(p); err != nil {
+			return err
+		}
+		defer from.Close()
+	}
 	open := wire.TreeOpen{Flags: m.Flags & (wire.TreeDryRun | wire.TreeExact), Compare: m.Compare}
 	if open.Tree, err = newTransferID(); err != nil {
 		return err
@@ -169,21 +176,21 @@ func (ss *serverSession) sendTreeTo(id uint32, m wire.TreeGet) error {
 		// The client fetches what is too large by itself.
 		file: func(context.Context, *treeEntry) error { return errPackFull },
 	})
-	o := tree.WalkOptions{OneFileSystem: m.Walk&wire.TreeOneFileSystem != 0}
+	o := tree.WalkOptions{OneFileSystem: m.Walk&wire.TreeOneFileSystem != 0, CopyLinks: m.Walk&wire.TreeFollowLinks != 0}
 	if o.Select, err = selectionFor(m, r.Name, top); err != nil {
 		return err
 	}
 	// Special modes are told in any case: what becomes of them is for the client to decide, on whose machine they would count.
 	keep := sink.Keep{Archive: m.Flags&wire.TreeExact != 0, Special: true, Owners: &ss.srv.owners}
-	_, err = t.run(ss.ctx, open, ss.treeWalk(id, top, p.IsRoot(), o, keep))
+	_, err = t.run(ss.ctx, open, ss.treeWalk(id, from, start, p.IsRoot(), o, keep))
 	return err
 }
 
 // treeWalk gives the entries of a tree that a client asked for.
-func (ss *serverSession) treeWalk(id uint32, top durable.FS, isRoot bool, o tree.WalkOptions, k sink.Keep) iter.Seq2[*treeEntry, error] {
+func (ss *serverSession) treeWalk(id uint32, top durable.FS, start string, isRoot bool, o tree.WalkOptions, k sink.Keep) iter.Seq2[*treeEntry, error] {
 	return func(yield func(*treeEntry, error) bool) {
 		below := 0
-		for it, err := range treeItems(ss.ctx, top, ".", o) {
+		for it, err := range treeItems(ss.ctx, top, start, o) {
 			if err != nil {
 				yield(nil, err)
 				return
