@@ -212,6 +212,9 @@ func (w *getTree) begin(ctx context.Context, spec sink.TreeSpec) (*sink.Tree, er
 // took is told what becomes of an entry, and may have it otherwise.
 func (w *getTree) took(e sink.TreeEntry, v sink.Verdict) sink.Verdict {
 	path := w.path(e)
+	if v.Code == sink.VerdictFailed && w.cs.ctx.Err() != nil {
+		return v // it comes in the next session
+	}
 	delete(w.task.whole.ask.unmet, path)
 	shown := w.task.whole.shownPath(path)
 	slot, isNew := w.task.whole.found(path)
@@ -316,7 +319,7 @@ func (w *getTree) alone(slot *treeSlot, e sink.TreeEntry) {
 			w.recv.came(e.No)
 		case w.ctx.Err() != nil:
 			return
-		case retryable(err) || endsRun(err):
+		case retryable(err) || endsRun(err) || w.cs.ctx.Err() != nil:
 			w.recv.stop(err)
 			return
 		default:
@@ -344,6 +347,9 @@ func (w *getTree) stored(no uint64, n, crossed int64) {
 
 // done is told of a file that has its final name, or never gets it.
 func (w *getTree) done(no uint64, err error) {
+	if err != nil && w.cs.ctx.Err() != nil {
+		return // it comes in the next session
+	}
 	w.mu.Lock()
 	e := w.wanted[no]
 	delete(w.wanted, no)

@@ -215,16 +215,13 @@ func (ss *serverSession) takeOpen(id uint32, o wire.Open) error {
 		path = p
 		recv = receiver{view: r.View, rootName: r.Name, identity: ss.srv.Identity, delta: ss.agreed(wire.CapDelta), archive: entry}
 		acc, err := recv.accept(ctx, o, path, busy)
-		if err == nil && acc.land != nil && o.Tree != 0 {
-			acc.land = treeLanding{acc.land, tr, o.Entry}
+		if err == nil && o.Tree != 0 {
+			tr.lands(&acc, o)
 		}
 		return acc, err
 	}
 	f.receiptOf = func(o wire.Open, p sink.Published) (wire.Receipt, error) { return recv.receipt(o, p) }
 	f.finished = func(out outcome, err error) {
-		if tr != nil && err == nil {
-			tr.arrived(o.Entry, out)
-		}
 		if err == nil && out.receipt != nil {
 			ss.srv.event(ServerEvent{Kind: "published", Client: ss.grant.Name, Path: "/" + recv.rootName + "/" + path.String(), Bytes: out.size})
 		}

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"strings"
 
+	"xfer/crypto"
 	"xfer/transfer/durable"
 	"xfer/transfer/sink"
 	"xfer/transfer/tree"
@@ -100,7 +101,36 @@ func (l treeLanding) Publish(ctx context.Context, c sink.Commit) ([]byte, error)
 			return nil, err
 		}
 	}
-	return l.landing.Publish(ctx, c)
+	b, err := l.landing.Publish(ctx, c)
+	if err == nil {
+		l.t.arrived(l.entry, outcome{size: c.Size, root: c.Root})
+	}
+	return b, err
+}
+
+// lands sees that a file which comes by itself has arrived in the tree before its sender hears of that: then the end of the tree may come, with hard
+// links to it.
+func (t *treeRecv) lands(acc *accepted, o wire.Open) {
+	entry := o.Entry
+	switch {
+	case acc.land != nil:
+		acc.land = treeLanding{acc.land, t, entry}
+	case acc.exists != nil:
+		exists := acc.exists
+		acc.exists = func(ctx context.Context, root crypto.Digest, size int64) (*wire.Receipt, error) {
+			r, err := exists(ctx, root, size)
+			if err == nil {
+				t.arrived(entry, outcome{size: size, root: root})
+			}
+			return r, err
+		}
+	default:
+		out := outcome{size: int64(o.Size)}
+		if acc.receipt != nil {
+			out.root = crypto.Digest(acc.receipt.RootHash)
+		}
+		t.arrived(entry, out)
+	}
 }
 
 // arrived notes that a file which came by itself is published.
