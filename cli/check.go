@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -70,11 +73,31 @@ Where they differ it lists "differs NAME", "missing NAME" (not there) and "extra
 			if err == nil {
 				o.setSummary(fmt.Sprintf("xfer: %s, %s: the same here and at %s", fileCount(res.Files), byteText(res.Bytes), quote(dst.text)))
 			}
+			if transfer.KindOf(err) == transfer.KindVerify && res.Files == 0 {
+				if there := sentAs(args[0], dst); there != "" {
+					return &cliError{code: exitVerify, err: err, hint: "nothing is the same; \"send\" puts a directory under its own name: xfer check " + quote(args[0]) + " " + quote(there)}
+				}
+			}
 			return err
 		})
 		return cmp.Or(err, noStdout(report, "--report"))
 	}
 	return cmd
+}
+
+// sentAs is where "send SRC dst" has put a directory, if that is not dst; "" otherwise.
+func sentAs(src string, dst address) string {
+	info, err := os.Stat(src)
+	abs, aerr := filepath.Abs(src)
+	name := filepath.Base(abs)
+	n := len(dst.at.Path)
+	if err != nil || aerr != nil || !info.IsDir() || name == string(filepath.Separator) || n > 0 && dst.at.Path[n-1] == name {
+		return ""
+	}
+	if dst.text == "" || strings.HasSuffix(dst.text, ":") || strings.HasSuffix(dst.text, "/") {
+		return dst.text + name
+	}
+	return dst.text + "/" + name
 }
 
 // locate finds directories, configuration and host of a verb that dials.
