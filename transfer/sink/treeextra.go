@@ -13,16 +13,38 @@ import (
 	"xfer/transfer/durable"
 )
 
-// nameList is the names of a directory in ascending order, in little memory.
+// nameBlock is the logarithm of the bytes that names lie in together.
+const nameBlock = 18
+
+// nameList is the names of a directory in ascending order, in little memory. Growing copies no names.
 type nameList struct {
-	blob []byte
-	ends []uint64 // each name as start<<8 | length, of at most 255 bytes
-	next int      // the first that was not told of
+	blocks [][]byte // of 1<<nameBlock bytes, the first may be smaller
+	refs   []uint64 // each name as block<<(nameBlock+8) | start<<8 | length, of at most 255 bytes
+	next   int      // the first that was not told of
 }
 
-func (n *nameList) at(i int) []byte {
-	start := n.ends[i] >> 8
-	return n.blob[start : start+n.ends[i]&0xff]
+func (n *nameList) at(i int) []byte { return n.get(n.refs[i]) }
+
+func (n *nameList) get(ref uint64) []byte {
+	start := ref >> 8 & (1<<nameBlock - 1)
+	return n.blocks[ref>>(nameBlock+8)][start : start+ref&0xff]
+}
+
+func (n *nameList) add(name string) {
+	last := len(n.blocks) - 1
+	if last < 0 || len(n.blocks[last])+len(name) > 1<<nameBlock {
+		var block []byte
+		if last++; last > 0 { // most directories are small
+			block = make([]byte, 0, 1<<nameBlock)
+		}
+		n.blocks = append(n.blocks, block)
+	}
+	n.refs = append(n.refs, uint64(last)<<(nameBlock+8)|uint64(len(n.blocks[last]))<<8|uint64(len(name)))
+	n.blocks[last] = append(n.blocks[last], name...)
+}
+
+func (n *nameList) sort() {
+	slices.SortFunc(n.refs, func(a, b uint64) int { return bytes.Compare(n.get(a), n.get(b)) })
 }
 
 // has tells whether name is there, which was the last to be given to tellBefore.
@@ -34,7 +56,7 @@ func (n *nameList) has(name string) bool {
 func (t *Tree) listNames(dir durable.FS, top bool) (*nameList, error) {
 	n, err := listNames(t.ctx, dir, top)
 	if err == nil {
-		t.before += int64(len(n.ends))
+		t.before += int64(len(n.refs))
 	}
 	return n, err
 }
@@ -57,8 +79,7 @@ func listNames(ctx context.Context, dir durable.FS, top bool) (*nameList, error)
 			if len(name) > math.MaxUint8 || isPrivate(name, top) { // guard: our state is not seen
 				continue
 			}
-			n.ends = append(n.ends, uint64(len(n.blob))<<8|uint64(len(name)))
-			n.blob = append(n.blob, name...)
+			n.add(name)
 		}
 		if errors.Is(err, io.EOF) || err == nil && len(entries) == 0 {
 			break
@@ -67,9 +88,7 @@ func listNames(ctx context.Context, dir durable.FS, top bool) (*nameList, error)
 			return nil, err
 		}
 	}
-	slices.SortFunc(n.ends, func(a, b uint64) int {
-		return bytes.Compare(n.blob[a>>8:a>>8+a&0xff], n.blob[b>>8:b>>8+b&0xff])
-	})
+	n.sort()
 	return n, nil
 }
 
@@ -79,7 +98,7 @@ func (t *Tree) tellBefore(l *level, name string) {
 	if n == nil {
 		return
 	}
-	for ; n.next < len(n.ends); n.next++ {
+	for ; n.next < len(n.refs); n.next++ {
 		have := n.at(n.next)
 		if name != "" && string(have) >= name {
 			if string(have) == name {
@@ -149,7 +168,7 @@ func (t *Tree) tellBeneath(dir durable.FS, p Path, fi fs.FileInfo) error {
 	if err != nil {
 		return err
 	}
-	for i := range names.ends {
+	for i := range names.refs {
 		t.tellExtra(sub, Path{parts: append(p.Parts(), string(names.at(i)))})
 	}
 	return nil

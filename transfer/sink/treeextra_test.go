@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -112,13 +113,40 @@ func TestExtraNamesOfALargeDirectory(t *testing.T) {
 	top := must2(d.fs.OpenRoot("top"))
 	defer top.Close()
 	names := must2(listNames(context.Background(), top, false))
-	if len(names.ends) != n || cap(names.blob)+8*cap(names.ends) > 40*n {
-		t.Errorf("%d names take %d bytes", len(names.ends), cap(names.blob)+8*cap(names.ends))
+	size := 8 * cap(names.refs)
+	for _, b := range names.blocks {
+		size += cap(b)
+	}
+	if len(names.refs) != n || size > 24*n+1<<nameBlock {
+		t.Errorf("%d names take %d bytes", len(names.refs), size)
 	}
 	count := 0
 	o := send(t, d.View("alice", All), TreeSpec{Path: mustPath(t, "top"), Extra: func(Path, Kind, int64) { count++ }}, source{"10000": symlink("x"), "99999": symlink("x")})
 	if o.err != nil || count != n-1 {
 		t.Errorf("%d extra names, %v", count, o.err)
+	}
+}
+
+// Long names are copied once: a list that grew as a whole would take several times its size for a while.
+func TestExtraNamesAreCopiedOnce(t *testing.T) {
+	const n, length = 100_000, 200
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	names := new(nameList)
+	name := []byte(strings.Repeat("x", length))
+	for i := range n {
+		copy(name, fmt.Sprintf("%06d", n-i))
+		names.add(string(name))
+	}
+	names.sort()
+	runtime.ReadMemStats(&after)
+	if made := int64(after.TotalAlloc - before.TotalAlloc); made > 3*n*length { // a string each, the list, and what its numbers took as they grew
+		t.Errorf("%d bytes of names took %d", n*length, made)
+	}
+	for i := range n {
+		if got := string(names.at(i)); got[:6] != fmt.Sprintf("%06d", i+1) || len(got) != length {
+			t.Fatalf("name %d is %q", i, got)
+		}
 	}
 }
 
