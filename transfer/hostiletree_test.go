@@ -280,3 +280,64 @@ func TestEndlessManifestIsBounded(t *testing.T) {
 		t.Fatalf("%d parts answered, %d MiB more in use", answered, n>>20)
 	}
 }
+
+// Files that fail as they arrive are given up, however many they are: the entries behind them have room.
+func TestFailedFilesMakeRoom(t *testing.T) {
+	h := newHost(t, kinds[0])
+	p := h.raw()
+	p.hello()
+	_ = p.st.SetReadDeadline(time.Now().Add(60 * time.Second))
+	_ = p.st.SetWriteDeadline(time.Now().Add(60 * time.Second))
+	p.openTree(2, "top", 0)
+	const parts, each = 70, 1000
+	enc := tree.NewEncoder()
+	hash := crypto.NewHasher()
+	for no := uint64(0); no < parts*each; {
+		var records []byte
+		first := no
+		var files []wire.PackFile
+		for ; no < first+each; no++ {
+			r := tree.Record{Name: fmt.Sprintf("f%08d", no), Kind: tree.File, Size: 1, Mode: 0o644}
+			if no == 0 {
+				r = tree.Record{Kind: tree.Directory, NoMeta: true}
+			} else {
+				files = append(files, packFile(no, "too long"))
+			}
+			var err error
+			if records, err = enc.Append(records, &r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, _ = hash.Write(records)
+		p.send(2, wire.TreePart{First: first, Count: each, Records: records, Last: no == parts*each})
+		if v, ok := p.readTree().(wire.TreeVerdicts); !ok || v.First != first {
+			t.Fatalf("entries from %d: %#v", first, v)
+		}
+		p.pack(2, first/each, files...)
+		failed := 0
+		for packed := false; !packed; {
+			a, ok := p.readTree().(wire.TreeAck)
+			if !ok {
+				t.Fatalf("%#v", a)
+			}
+			failed += len(a.Failed)
+			packed = len(a.Packs) > 0
+		}
+		if failed != len(files) {
+			t.Fatalf("%d of %d failed", failed, len(files))
+		}
+	}
+	p.send(2, wire.TreeCommit{Entries: parts * each, Manifest: wire.Hash(hash.Sum())})
+	for {
+		switch m := p.readTree().(type) {
+		case wire.TreeReceipt:
+			if m.Files != 0 {
+				t.Fatalf("%d files are there", m.Files)
+			}
+			return
+		case wire.TreeAck:
+		default:
+			t.Fatalf("%#v", m)
+		}
+	}
+}

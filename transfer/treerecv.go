@@ -443,6 +443,7 @@ func (s *session) takePack(id uint32, p wire.Pack, shrunk float64) error {
 			code, text := codeOf(err)
 			failed = append(failed, wire.TreeFailure{No: f.No, Code: code, Text: clip(text)})
 			if code != wire.CodeChunkBad { // that one comes again
+				tr.Drop(f.No) // else too many of them would leave no room for further entries
 				t.mu.Lock()
 				t.lost++
 				t.mu.Unlock()
