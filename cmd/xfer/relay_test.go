@@ -16,6 +16,7 @@ type relay struct {
 	dark  atomic.Bool // a link without a carrier: nothing passes, nobody is told
 	noUDP atomic.Bool
 	bytes atomic.Int64 // client to daemon
+	down  atomic.Int64 // daemon to client
 
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
@@ -110,6 +111,8 @@ func (r *relay) copyTCP(dst, src net.Conn, up bool) {
 		if n > 0 {
 			if up {
 				r.passed(n)
+			} else {
+				r.down.Add(int64(n))
 			}
 			if _, err := dst.Write(b[:n]); err != nil {
 				return
@@ -164,6 +167,7 @@ func (r *relay) flow(from *net.UDPAddr) *net.UDPConn {
 				return
 			}
 			if !r.dark.Load() && !r.noUDP.Load() {
+				r.down.Add(int64(n))
 				_, _ = r.udp.WriteToUDP(b[:n], from)
 			}
 		}
