@@ -251,6 +251,16 @@ func localError(op, path string, err error) error {
 	return &Error{Op: op, Path: path, Kind: kind, Err: err}
 }
 
+// fileError is the failure of one file, whatever err is.
+func fileError(err error, path string) *Error {
+	err = withPath(err, path)
+	var te *Error
+	if !errors.As(err, &te) {
+		te = localError("transfer", path, err).(*Error)
+	}
+	return te
+}
+
 // withPath adds the file's name to an error that lacks one.
 func withPath(err error, path string) error {
 	var te *Error

@@ -276,7 +276,7 @@ func (w *getTree) settled(slot *treeSlot, shown string, e sink.TreeEntry, v sink
 			g.m.file(shown, "skipped", e.Size, 0, true)
 		}
 	case v.Code == sink.VerdictFailed:
-		g.m.failed(withPath(notStored(v.Err, shown), shown).(*Error))
+		g.m.failed(fileError(notStored(v.Err, shown), shown))
 	case g.c.Options.DryRun:
 		g.m.event(Event{Kind: EventPlan, Action: planAction(verdictOf(v.Code)), Path: shown, Size: e.Size})
 	case e.Kind != sink.File:
@@ -357,7 +357,7 @@ func (w *getTree) done(no uint64, err error) {
 	if e == nil {
 		if err != nil { // a directory, or a link, which was settled
 			err = notStored(err, w.task.shown)
-			w.g.m.failed(withPath(err, w.task.shown).(*Error))
+			w.g.m.failed(fileError(err, w.task.shown))
 		}
 		return
 	}
@@ -371,7 +371,7 @@ func (w *getTree) done(no uint64, err error) {
 			w.recv.stop(err)
 		}
 		if !e.slot.old {
-			w.g.m.failed(err.(*Error))
+			w.g.m.failed(fileError(err, shown))
 		}
 	case !e.slot.old:
 		w.g.m.file(shown, "received", e.entry.Size, e.loose, false)
@@ -426,7 +426,7 @@ func (w *getTree) left(m wire.TreeLeft) {
 		w.g.m.skipped(shown, m.Text)
 	default:
 		err := errorOf(wire.Error{Code: m.Code, Class: m.Code.Class(), Text: m.Text})
-		w.g.m.failed(withPath(err, shown).(*Error))
+		w.g.m.failed(fileError(err, shown))
 	}
 }
 

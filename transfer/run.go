@@ -241,12 +241,7 @@ func endsRun(err error) bool {
 
 // fail notes a file that could not be done; the others go on.
 func (r *run[T]) fail(t T, err error) {
-	err = withPath(err, r.path(t))
-	var te *Error
-	if !errors.As(err, &te) {
-		te = localError("transfer", r.path(t), err).(*Error)
-	}
-	r.m.failed(te)
+	r.m.failed(fileError(err, r.path(t)))
 }
 
 // end makes the error of the whole run of those of its files. single: the user named one file.

@@ -275,7 +275,7 @@ func (s *sender) treeOnce(ctx context.Context, cs *clientSession, task *treeTask
 		late: func(path string, err error) {
 			list.failed(path)
 			if task.once(path) {
-				s.m.failed(withPath(err, task.shownPath(path)).(*Error))
+				s.m.failed(fileError(err, task.shownPath(path)))
 			}
 		},
 		sent: s.m.sent,
@@ -454,7 +454,7 @@ func (s *sender) sendable(task *treeTask, e *treeEntry, err error) bool {
 		}
 	case err != nil:
 		if isNew {
-			s.m.failed(withPath(localError("read", shown, vanished(err)), shown).(*Error))
+			s.m.failed(fileError(localError("read", shown, vanished(err)), shown))
 		}
 	case e.kind == tree.Other:
 		s.stays(path)
@@ -526,7 +526,7 @@ func (s *sender) treeSettled(task *treeTask, e *treeEntry, code wire.VerdictCode
 	case err != nil && s.check != nil && isPeer(err): // something else has the name
 		s.check.differs(s, "differs", shown, size)
 	case err != nil:
-		s.m.failed(withPath(localOr(err, shown), shown).(*Error))
+		s.m.failed(fileError(localOr(err, shown), shown))
 	case s.check != nil:
 		s.check.settled(s, shown, e, code)
 	case s.c.Options.DryRun:

@@ -162,7 +162,7 @@ func (s *sender) entry(ctx context.Context, root *sendRoot, e tree.Entry, dst []
 		return true
 	}
 	if e.Err != nil {
-		s.m.failed(withPath(localError("read", shown, vanished(e.Err)), shown).(*Error))
+		s.m.failed(fileError(localError("read", shown, vanished(e.Err)), shown))
 		return true
 	}
 	if !s.arrives(root, dst) {

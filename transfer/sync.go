@@ -271,7 +271,7 @@ func (s *sender) deleteBatch(ctx context.Context, task *treeTask, t *treeSend, l
 	for i, e := range slices.Backward(list) {
 		shown := task.shownPath(e.path)
 		if err := failed[uint64(len(list)-1-i)]; err != nil {
-			s.m.failed(withPath(err, shown).(*Error))
+			s.m.failed(fileError(err, shown))
 			continue
 		}
 		x.deleted++

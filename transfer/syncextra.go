@@ -198,7 +198,7 @@ func (s *sender) stillInWay(task *treeTask, all bool) {
 	stay := slices.DeleteFunc(slices.Clone(x.inWay), func(w inTheWay) bool { return going[w.path] && !all })
 	for _, w := range stay {
 		shown := task.shownPath(w.path)
-		s.m.failed(withPath(w.err, shown).(*Error))
+		s.m.failed(fileError(w.err, shown))
 	}
 	x.inWay = slices.DeleteFunc(x.inWay, func(w inTheWay) bool { return !going[w.path] || all })
 }

@@ -40,6 +40,7 @@ func (t *treeSend) pop(st *stream, room int64, force bool) (work, bool) {
 		}
 		f.room += size
 		f.entries = append(f.entries, e)
+		e.taken = true
 	}
 	t.ready = t.ready[n:]
 	if len(t.ready) == 0 {

@@ -346,6 +346,9 @@ func (t *treeRecv) takeEntry(e sink.TreeEntry) (sink.Verdict, error) {
 			return v, err
 		}
 		v = t.tree.Take(e)
+		if v.Code == sink.VerdictFailed && t.s.ctx.Err() != nil {
+			return v, t.s.lost() // that is no failure of the entry
+		}
 	case e.Kind != sink.File:
 		v.Code = sink.VerdictMade
 	}
@@ -448,7 +451,7 @@ func (s *session) takePack(id uint32, p wire.Pack, shrunk float64) error {
 				t.lost++
 				t.mu.Unlock()
 			}
-			if t.hook != nil && code != wire.CodeChunkBad {
+			if t.hook != nil && code != wire.CodeChunkBad && s.ctx.Err() == nil {
 				t.hook.done(f.No, err)
 			}
 		}
@@ -524,7 +527,7 @@ func sortedFailures(list []wire.TreeFailure) []wire.TreeFailure {
 
 // onPublished is told by the sink of an entry that has its final name, or failed to get it.
 func (t *treeRecv) onPublished(no uint64, err error) {
-	if t.hook != nil {
+	if t.hook != nil && (err == nil || t.s.ctx.Err() == nil) { // else it is no failure of the entry
 		t.hook.done(no, err)
 	}
 	t.mu.Lock()

@@ -37,6 +37,7 @@ type treeEntry struct {
 	dir   *tree.Dir // of a file: where it is found, by the name base
 	base  string
 	asked bool // the receiver waits for its content, or to be told that it does not come
+	taken bool // a pack has it, or had it
 	tries int
 
 	bits   uint32 // of the mode that are told
@@ -141,6 +142,8 @@ type treeSend struct {
 	flights  map[uint64]*packFlight
 	packs    uint64 // numbers given
 	allExtra bool
+
+	commit wire.TreeCommit // its Entries are 0 until it is sent
 }
 
 // comparing is a file that the receiver may have.
@@ -306,12 +309,20 @@ func (t *treeSend) steps(ctx context.Context, open wire.TreeOpen, entries iter.S
 			return r, err
 		}
 	}
+	t.mu.Lock()
+	t.commit = commit
+	t.mu.Unlock()
 	t.s.send(t.id, commit)
 	if r, err = waitTree(ctx, t, t.receipt); err != nil {
 		return r, err
 	}
 	if r.Tree != open.Tree || r.Manifest != commit.Manifest || r.Entries != commit.Entries {
 		return r, &Error{Op: "check the receipt", Kind: KindVerify, Err: errors.New("it is for another directory")}
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n := len(t.wanted); n > 0 && !t.dry {
+		return r, protocolError("TREE_RECEIPT, and of %d entries was not told what became of them", n)
 	}
 	return r, nil
 }
@@ -466,6 +477,12 @@ func (t *treeSend) take(m wire.Message) error {
 	case wire.TreeOpened:
 		offer(t.opened, m)
 	case wire.TreeReceipt:
+		t.mu.Lock()
+		early := t.commit.Entries == 0
+		t.mu.Unlock()
+		if early {
+			return protocolError("TREE_RECEIPT before TREE_COMMIT")
+		}
 		offer(t.receipt, m)
 	case wire.TreeDeleted:
 		offer(t.deleted, m)
@@ -763,7 +780,7 @@ func (t *treeSend) takeAck(m wire.TreeAck) error {
 		}
 		for no := r.Start; no < r.Start+r.Count; no++ {
 			e := t.wanted[no]
-			if e == nil {
+			if e == nil || !e.taken {
 				t.mu.Unlock()
 				return protocolError("TREE_ACK of entry %d, which was not sent", no)
 			}
