@@ -456,6 +456,10 @@ func (s *sender) sendable(task *treeTask, e *treeEntry, err error) bool {
 		if isNew {
 			s.m.failed(fileError(localError("read", shown, vanished(err)), shown))
 		}
+	case s.extras != nil && s.extras.o.Delete && e.unreadable() != nil: // also where nothing of it would be read, since it is unchanged
+		if isNew {
+			s.m.failed(fileError(localError("read", shown, vanished(e.unreadable())), shown))
+		}
 	case e.kind == tree.Other:
 		s.stays(path)
 		if isNew {

@@ -731,6 +731,19 @@ func (t *treeSend) hashEntry(e *treeEntry) (crypto.Digest, error) {
 	return root, err
 }
 
+// unreadable says why the file cannot be read. One that everybody may read is not tried.
+func (e *treeEntry) unreadable() error {
+	const everybody = 0o444
+	if e.kind != tree.File || e.info.Mode()&everybody == everybody {
+		return nil
+	}
+	f, err := e.dir.Open(e.base)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
 // open opens what e reads.
 func (e *treeEntry) open() (*fileSource, error) {
 	f, err := e.dir.Open(e.base)

@@ -59,10 +59,11 @@ func nobody(t *testing.T, c *side, args ...string) outcome {
 // What cannot be read may hide what is there: then nothing is deleted, whatever the flags say.
 func TestSyncDeletesNothingAfterReadErrors(t *testing.T) {
 	for what, hide := range map[string]func(src string) string{
-		"a file":           func(src string) string { return filepath.Join(src, "file") },
-		"a directory":      func(src string) string { return filepath.Join(src, "dir") },
-		"a deep directory": func(src string) string { return filepath.Join(src, "dir", "sub") },
-		"a list of rules":  func(src string) string { return filepath.Join(src, "dir", ".gitignore") },
+		"a file":                     func(src string) string { return filepath.Join(src, "file") },
+		"one that is the same there": func(src string) string { return filepath.Join(src, "other") }, // nothing of it would be read
+		"a directory":                func(src string) string { return filepath.Join(src, "dir") },
+		"a deep directory":           func(src string) string { return filepath.Join(src, "dir", "sub") },
+		"a list of rules":            func(src string) string { return filepath.Join(src, "dir", ".gitignore") },
 	} {
 		t.Run(what, func(t *testing.T) {
 			d := startDaemon(t)
@@ -85,7 +86,7 @@ func TestSyncDeletesNothingAfterReadErrors(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer os.Chmod(hidden, 0o755)
-			for _, flags := range [][]string{{"--delete"}, {"--delete", "--max-delete", "100%"}} {
+			for _, flags := range [][]string{{"--delete"}, {"--delete", "--max-delete", "100%"}, {"--delete", "-n"}} {
 				if strings.HasSuffix(hidden, ".gitignore") {
 					flags = append(flags, "--gitignore")
 				}
