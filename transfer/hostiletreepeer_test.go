@@ -401,6 +401,12 @@ func TestHostileServerOnTreeGet(t *testing.T) {
 				path, _ := wire.NewPath("kept")
 				p.send(id, wire.TreeDelete{Paths: []wire.Path{path}})
 			}), KindProtocol, "?"},
+			"a delete of a server that allows itself": {when(func(p *treePeer, id uint32, m wire.TreeGet) {
+				p.send(id, wire.TreeOpen{Tree: wire.TransferID{1}, Flags: wire.TreeMayDelete | wire.TreeTellExtra})
+				path, _ := wire.NewPath("kept")
+				p.send(id, wire.TreePart{Count: 3, Records: p.give, Last: true})
+				p.send(id, wire.TreeDelete{Paths: []wire.Path{path}})
+			}), KindProtocol, "?"},
 			"silent after TREE_GET":  {when(func(*treePeer, uint32, wire.TreeGet) {}), KindStalled, ""},
 			"silent after TREE_OPEN": {when(func(*treePeer, uint32, wire.TreeOpened) {}), KindStalled, ""},
 			"silent after a part":    {when(func(*treePeer, uint32, wire.TreeVerdicts) {}), KindStalled, ""},
@@ -449,3 +455,37 @@ type half struct {
 }
 
 func (s half) Write(b []byte) (int, error) { return s.w.Write(b) }
+
+// In a plan for a directory that is not there nothing of what a server says has anything to act on.
+func TestHostileServerOnTreePlan(t *testing.T) {
+	h := newHost(t, kinds[0])
+	for name, say := range map[string]func(p *treePeer, id uint32, m wire.TreeVerdicts){
+		"the same": func(p *treePeer, id uint32, m wire.TreeVerdicts) { p.send(id, wire.TreeSkip{Same: []uint64{1, 2}}) },
+		"gone":     func(p *treePeer, id uint32, m wire.TreeVerdicts) { p.send(id, wire.TreeSkip{Gone: []uint64{1, 2}}) },
+		"a pack":   func(p *treePeer, id uint32, m wire.TreeVerdicts) { p.pack(id, 0, packFile(1, "hello")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := treeServer(t, h, func(p *treePeer, id uint32, m any) bool {
+				switch m := m.(type) {
+				case wire.TreeGet:
+					p.send(id, wire.TreeOpen{Tree: wire.TransferID{1}, Flags: wire.TreeTellExtra | wire.TreeMayDelete})
+				case wire.TreeVerdicts:
+					say(p, id, m)
+					p.send(id, wire.TreeCommit{Entries: 3, Manifest: wire.Hash(crypto.Sum(p.give))})
+				default:
+					return false
+				}
+				return true
+			})
+			client.Options.DryRun = true
+			base := t.TempDir()
+			_, err := client.Get(context.Background(), []Address{addrOf("give/")}, filepath.Join(base, "not", "there"), nil)
+			if err != nil {
+				t.Error(err)
+			}
+			if names, _ := os.ReadDir(base); len(names) > 0 {
+				t.Errorf("a plan has made %v", names)
+			}
+		})
+	}
+}

@@ -34,18 +34,22 @@ type treeTask struct {
 
 	mu sync.Mutex
 	// What is behind the mark has come to its end and was counted, but for what is in late.
-	mark   string
-	marked bool
-	beyond map[string]bool // what came to its end behind the mark, in earlier sessions
-	seen   map[string]bool // what was found in earlier sessions, and has not come to its end
-	redo   map[string]bool // what came to its end and is sent once more, with all beneath
-	redone map[string]bool // what of that came to its end again
-	order  []*treeSlot     // of this session, from the mark on
-	told   map[string]bool // what was told to be left out
-	late   map[string]any  // the *sendTask or *getTask of each file that is sent by itself
-	known  bool            // all entries have been found, in this session or an earlier one
-	loose  int64           // bytes that were counted as arrived of files that have not come to their end
+	mark      string
+	marked    bool
+	beyond    map[string]bool // what came to its end behind the mark, in earlier sessions
+	seen      map[string]bool // what was found in earlier sessions, and has not come to its end
+	redo      map[string]bool // what came to its end and is sent once more, with all beneath
+	redone    map[string]bool // what of that came to its end again
+	order     []*treeSlot     // of this session, from the mark on
+	told      map[string]bool // what was told to be left out
+	toldBytes int             // of told
+	late      map[string]any  // the *sendTask or *getTask of each file that is sent by itself
+	known     bool            // all entries have been found, in this session or an earlier one
+	loose     int64           // bytes that were counted as arrived of files that have not come to their end
 }
+
+// maxTold is how much of that is remembered, in bytes.
+const maxTold = 64 << 20
 
 // treeSlot is an entry in the order of the walk.
 type treeSlot struct {
@@ -149,7 +153,9 @@ func (t *treeTask) once(path string) bool {
 	if t.told[path] {
 		return false
 	}
-	t.told[path] = true
+	if t.toldBytes += len(path) + 64; t.toldBytes <= maxTold { // what there is no room for may be told again
+		t.told[path] = true
+	}
 	return true
 }
 

@@ -90,9 +90,10 @@ func (w *packWork) send(st *stream, _ *sendBuffer) error {
 	t := w.t
 	b := wire.AppendPackHeader(st.pack[:0])
 	content := int64(0)
-	packed := w.flight.entries[:0:0]
+	var packed, unread []*treeEntry
 	var roots []crypto.Digest
 	var sizes []int64
+	var errs []error
 	for _, e := range w.flight.entries {
 		at, size, root := len(b), int64(0), crypto.Digest{}
 		var err error
@@ -110,9 +111,7 @@ func (w *packWork) send(st *stream, _ *sendBuffer) error {
 			t.mu.Unlock()
 		case err != nil:
 			b = b[:at]
-			t.mu.Lock()
-			t.dropped(e, wire.VerdictFailed, localOr(err, ""))
-			t.mu.Unlock()
+			unread, errs = append(unread, e), append(errs, localOr(err, ""))
 		default:
 			packed = append(packed, e)
 			roots = append(roots, root)
@@ -121,6 +120,9 @@ func (w *packWork) send(st *stream, _ *sendBuffer) error {
 		}
 	}
 	st.pack = b
+	if len(unread) > 0 {
+		t.unreadAll(unread, errs)
+	}
 	t.mu.Lock()
 	_, there := t.flights[w.number]
 	for i, e := range packed {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"xfer/crypto"
@@ -18,8 +19,8 @@ import (
 
 // Bounds of a tree that is received.
 const (
-	treeAhead   = 16   // parts without verdicts
-	treeWaiting = 4096 // messages that wait for the goroutine of the tree
+	treeAhead   = 16       // parts without verdicts
+	treeWaiting = 32 << 20 // bytes of messages that wait for the goroutine of the tree
 )
 
 // treeRecv is the receiver's side of one attempt at a tree. One goroutine takes the parts and what else comes in order; the
@@ -43,20 +44,22 @@ type treeRecv struct {
 	hash  *crypto.Hasher // of the manifest
 	list  *listHash      // of the files that are there; nil: nobody asked for it
 	dec   *tree.Decoder
-	next  uint64 // number of the next entry
-	here  uint64 // files that were there as they should be
+	next  uint64        // number of the next entry
+	here  atomic.Uint64 // files that were there as they should be
 
 	stopped chan struct{} // closed at the end
 
 	mu         sync.Mutex
 	wake       *sync.Cond // queue and ended
 	queue      []wire.Message
+	queued     int // bytes of queue
 	parts      int // in queue
 	last       bool
 	err        error // why it ended; guards against a second end
 	ended      bool
 	served     bool       // serve has begun, or is about to
-	tree       *sink.Tree // nil until it was begun
+	begins     bool       // tree is what it will be
+	tree       *sink.Tree // nil until it was begun, and for a plan of what is not there
 	storing    sync.WaitGroup
 	published  []uint64
 	failed     []wire.TreeFailure
@@ -77,9 +80,9 @@ type treeWatcher interface {
 	done(no uint64, err error)                          // of what was sent
 	same(no uint64)
 	gone(no uint64)
-	left(m wire.TreeLeft)
-	whole()        // all entries were taken
-	before() error // the end of the tree waits for it
+	left(m wire.TreeLeft) // at any time
+	whole()               // all entries were taken
+	before() error        // the end of the tree waits for it
 }
 
 func (s *session) newTreeRecv(id uint32) *treeRecv {
@@ -90,6 +93,15 @@ func (s *session) newTreeRecv(id uint32) *treeRecv {
 
 // take takes a message of the sender for this tree.
 func (t *treeRecv) take(m wire.Message) error {
+	switch m := m.(type) {
+	case wire.TreeLeft:
+		return t.left(m)
+	case wire.TreeSkip:
+		t.skip(m)
+		if t.hook == nil || len(m.Gone) == 0 {
+			return nil
+		}
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.ended {
@@ -105,12 +117,71 @@ func (t *treeRecv) take(m wire.Message) error {
 		t.endLocked(errorOf(wire.Error{Code: m.Code, Text: "the sender gave up"}))
 		return nil
 	}
-	if len(t.queue) >= treeWaiting {
+	if t.queued += queuedBytes(m); t.queued > treeWaiting {
 		return protocolError("%v before those sent earlier were answered", m.Type())
 	}
 	t.queue = append(t.queue, m)
 	t.wake.Signal()
 	return nil
+}
+
+// left passes on what the sender leaves out. That is not queued: there may be any number of them, faster than they can be told.
+func (t *treeRecv) left(m wire.TreeLeft) error {
+	if t.hook == nil {
+		return protocolError("TREE_LEFT of a client")
+	}
+	t.mu.Lock()
+	ended := t.ended
+	t.mu.Unlock()
+	if !ended {
+		t.hook.left(m)
+	}
+	return nil
+}
+
+// skip ends entries that do not come. It waits for no message before it: the next part may wait for the room that this makes.
+func (t *treeRecv) skip(m wire.TreeSkip) {
+	t.mu.Lock()
+	tr := t.tree
+	if t.ended || !t.begins {
+		t.mu.Unlock()
+		return
+	}
+	t.storing.Add(1)
+	t.mu.Unlock()
+	defer t.storing.Done()
+	for _, no := range m.Same {
+		if tr != nil {
+			t.decideSame(tr, no)
+		}
+		if t.hook != nil {
+			t.hook.same(no)
+		}
+	}
+	for _, no := range m.Gone {
+		if tr != nil {
+			tr.Drop(no)
+		}
+	}
+}
+
+// queuedBytes is about how much memory a message takes.
+func queuedBytes(m wire.Message) int {
+	n := 96
+	switch m := m.(type) {
+	case wire.TreePart:
+		n += len(m.Records)
+	case wire.TreeSkip:
+		n += 8 * (len(m.Same) + len(m.Gone))
+	case wire.TreeDelete:
+		for _, p := range m.Paths {
+			n += 64
+			for _, c := range p.Parts() {
+				n += 16 + len(c)
+			}
+		}
+	}
+	return n
 }
 
 // stop ends the tree early; what arrived is published.
@@ -123,7 +194,7 @@ func (t *treeRecv) stop(err error) {
 func (t *treeRecv) endLocked(err error) {
 	if !t.ended {
 		t.ended, t.err = true, err
-		t.queue = nil
+		t.queue, t.queued = nil, 0
 		close(t.stopped)
 		t.wake.Broadcast()
 	}
@@ -154,6 +225,9 @@ func (t *treeRecv) expect() bool {
 
 // serve is the goroutine of the tree.
 func (t *treeRecv) serve(o wire.TreeOpen) {
+	if t.hook != nil {
+		o.Flags &^= wire.TreeMayDelete | wire.TreeTellExtra // a server has no say in what else we do; least of all may it remove something
+	}
 	t.open = o
 	defer context.AfterFunc(t.s.ctx, func() { t.stop(t.s.lost()) })()
 	files, err := t.work(o)
@@ -209,7 +283,7 @@ func (t *treeRecv) work(o wire.TreeOpen) (int64, error) {
 		return 0, err
 	}
 	t.mu.Lock()
-	t.tree = tr
+	t.tree, t.begins = tr, true
 	t.mu.Unlock()
 	t.s.send(t.id, wire.TreeOpened{Ahead: treeAhead, Small: maxPacked})
 	for {
@@ -221,25 +295,11 @@ func (t *treeRecv) work(o wire.TreeOpen) (int64, error) {
 		case wire.TreePart:
 			err = t.part(m)
 		case wire.TreeSkip:
-			for _, no := range m.Same {
-				t.decideSame(no)
-				if t.hook != nil {
-					t.hook.same(no)
-				}
-			}
 			for _, no := range m.Gone {
-				tr.Drop(no)
-				if t.hook != nil {
-					t.hook.gone(no)
-				}
+				t.hook.gone(no)
 			}
 		case wire.TreeDelete:
 			err = t.remove(m)
-		case wire.TreeLeft:
-			if t.hook == nil {
-				return 0, protocolError("TREE_LEFT of a client")
-			}
-			t.hook.left(m)
 		case wire.TreeCommit:
 			return t.commit(m)
 		default:
@@ -273,6 +333,7 @@ func (t *treeRecv) nextMessage() (wire.Message, error) {
 	}
 	m := t.queue[0]
 	t.queue = t.queue[1:]
+	t.queued -= queuedBytes(m)
 	t.working = true
 	return m, nil
 }
@@ -301,7 +362,7 @@ func (t *treeRecv) part(m wire.TreePart) error {
 		}
 		code := verdictOf(v.Code)
 		if e.Kind == sink.File && (code == wire.VerdictSame || code == wire.VerdictMeta) {
-			t.here++
+			t.here.Add(1)
 		}
 		switch v.Code {
 		case sink.VerdictFailed:
@@ -511,11 +572,11 @@ func (t *treeRecv) there(path string, size int64, root crypto.Digest) {
 }
 
 // decideSame is told that what is here of an entry is what the sender has.
-func (t *treeRecv) decideSame(no uint64) {
-	if v := t.tree.Decide(no, false); v.Code == sink.VerdictFailed {
+func (t *treeRecv) decideSame(tr *sink.Tree, no uint64) {
+	if v := tr.Decide(no, false); v.Code == sink.VerdictFailed {
 		t.onPublished(no, v.Err)
 	} else if v.Code != sink.VerdictUpdate {
-		t.here++
+		t.here.Add(1)
 	}
 }
 
@@ -735,7 +796,7 @@ func (t *treeRecv) commit(m wire.TreeCommit) (int64, error) {
 	t.flush()
 	r := wire.TreeReceipt{Tree: t.open.Tree, Manifest: manifest, Entries: t.next, TimeNS: time.Now().UnixNano(), Durability: t.open.Durability, Path: t.open.Path}
 	if t.open.Flags&wire.TreeDryRun == 0 { // else there is nothing to be sworn to
-		r.Files = t.here + res.Published + res.Linked
+		r.Files = t.here.Load() + res.Published + res.Linked
 		if t.list != nil {
 			list, n := t.list.sum()
 			r.List, r.Files = &list, n

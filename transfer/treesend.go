@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -660,6 +661,30 @@ func (t *treeSend) dropped(e *treeEntry, code wire.VerdictCode, err error) {
 	t.settle(e, code, err)
 	t.mu.Lock()
 	t.changed.Broadcast()
+}
+
+// unreadAll ends those of a pack that could not be read, for errs, in one message.
+func (t *treeSend) unreadAll(list []*treeEntry, errs []error) {
+	var gone []uint64
+	t.mu.Lock()
+	for i, e := range list {
+		if t.wanted[e.no] != e {
+			errs[i] = nil
+			continue
+		}
+		delete(t.wanted, e.no)
+		gone = append(gone, e.no)
+	}
+	t.mu.Unlock()
+	if slices.Sort(gone); len(gone) > 0 {
+		t.s.send(t.id, wire.TreeSkip{Gone: gone})
+	}
+	for i, e := range list {
+		if errs[i] != nil {
+			t.settle(e, wire.VerdictFailed, errs[i])
+		}
+	}
+	t.wake()
 }
 
 // hashSome compares files with what the receiver has until there are none.
