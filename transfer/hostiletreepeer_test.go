@@ -371,7 +371,7 @@ func TestHostileServerOnTreeGet(t *testing.T) {
 				wire.PutPackHeader(b, id, wire.PackZstd, 0, 1)
 				_, _ = p.st.Write(b)
 			}), KindProtocol, "?"},
-			"a hard link to a directory": {func(p *treePeer, id uint32, m any) bool {
+			"a hard link to a directory, whose content never comes": {func(p *treePeer, id uint32, m any) bool {
 				switch m.(type) {
 				case wire.TreeOpened:
 					p.give = manifestOf(p.t, tree.Record{Name: "d", Kind: tree.Directory, Mode: 0o755}, tree.Record{Up: 1, Name: "f", Kind: tree.File, Size: 5, Link: 1})
@@ -382,7 +382,7 @@ func TestHostileServerOnTreeGet(t *testing.T) {
 					return false
 				}
 				return true
-			}, KindPartial, ""},
+			}, KindProtocol, ""},
 			"too many parts": {when(func(p *treePeer, id uint32, m wire.TreeOpened) {
 				p.send(id, wire.TreePart{Count: 3, Records: p.give, Last: true})
 				p.send(id, wire.TreePart{First: 3, Count: 3, Records: p.give})

@@ -786,6 +786,9 @@ func (t *treeRecv) commit(m wire.TreeCommit) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
+		if n := t.tree.Pending(); n > 0 && t.open.Flags&wire.TreeDryRun == 0 {
+			return 0, &wire.ProtocolError{Code: wire.CodeProtocol, Msg: fmt.Sprintf("TREE_COMMIT before %d entries came that are wanted", n)}
+		}
 		t.mu.Lock()
 		t.linking = true
 		t.mu.Unlock()
