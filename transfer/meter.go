@@ -26,6 +26,7 @@ type meter struct {
 	lastWork  time.Time // last progress
 	rate      float64
 	rateAt    time.Time
+	rateFrom  time.Time // of the first payload
 	rateBytes int64
 	live      int64 // payload taken by the receiver, for the rate
 	large     []*largeFile
@@ -92,7 +93,7 @@ func (m *meter) tick() {
 		if m.rate == 0 {
 			m.rate = r
 		} else {
-			w := min(dt/3, 1) // smoothed over about three seconds
+			w := min(dt/min(3, now.Sub(m.rateFrom).Seconds()), 1) // smoothed over about three seconds, and at first over all
 			m.rate += (r - m.rate) * w
 		}
 		m.rateAt, m.rateBytes = now, m.live
@@ -131,6 +132,10 @@ func (m *meter) sent(n int64) {
 func (m *meter) acked(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.live == 0 { // what was done before, as finding out what is there, says nothing about the rate
+		m.rateAt, m.rateBytes = time.Now(), n
+		m.rateFrom = m.rateAt
+	}
 	m.live += n
 	m.doneBytes += n
 	m.lastWork = time.Now()

@@ -24,6 +24,22 @@ func TestRateAfterAResume(t *testing.T) {
 	})
 }
 
+// The rate begins with the first payload, and is right from then on, however long it took to find out what there is to do.
+func TestRateAtTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var last Event
+		m := newMeter(func(e Event) { last = e }, 0)
+		time.Sleep(10 * time.Second)
+		for range 5 {
+			time.Sleep(100 * time.Millisecond)
+			m.acked(1 << 20)
+		}
+		if last.Rate < 9.9*(1<<20) || last.Rate > 10.1*(1<<20) {
+			t.Errorf("%.0f bytes a second", last.Rate)
+		}
+	})
+}
+
 func TestLargeFilesAreToldOfByThemselves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var last Event
