@@ -105,8 +105,8 @@ type File interface {
 	// one file must not overlap. io.ErrUnexpectedEOF where the file ends before. Holes become zeros.
 	CopyRange(dst File, srcOff, dstOff, n int64) error
 	// NextData returns where the next data begins at or after off, NextHole where the next hole does; the end of the
-	// file, or off behind it, where none does. Without support of the file system all is data. Both move the
-	// position of Read and Write.
+	// file, or off behind it, where none does. Without support of the file system, or where it may take data for a
+	// hole, all is data. Both move the position of Read and Write.
 	NextData(off int64) (int64, error)
 	NextHole(off int64) (int64, error)
 	// PunchHole makes n bytes from off on zeros and gives their space back; the size stays. errors.ErrUnsupported where

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -321,7 +322,8 @@ func (o *osFS) Close() error {
 // osFile is a File of the operating system.
 type osFile struct {
 	*os.File
-	name string
+	name  string
+	holes atomic.Int32 // whether the file system is to be asked for holes; 0 = not known yet
 }
 
 var _ File = (*osFile)(nil)

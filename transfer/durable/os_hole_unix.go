@@ -2,24 +2,7 @@
 
 package durable
 
-import (
-	"syscall"
-
-	"golang.org/x/sys/unix"
-)
-
-// seekKind is lseek(2) with SEEK_DATA or SEEK_HOLE.
-func (f *osFile) seekKind(off int64, data bool) (at int64, err error) {
-	whence := unix.SEEK_HOLE
-	if data {
-		whence = unix.SEEK_DATA
-	}
-	err = control(f.File, func(fd int) error {
-		at, err = unix.Seek(fd, off, whence)
-		return err
-	})
-	return at, err
-}
+import "syscall"
 
 func systemOwner(sys any) (uid, gid uint32, ok bool) {
 	st, ok := sys.(*syscall.Stat_t)
