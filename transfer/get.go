@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 
 	"xfer/crypto"
@@ -377,16 +376,9 @@ func (g *getter) file(ctx context.Context, cs *clientSession, t *getTask, p sink
 	r := receiver{view: t.top.view, identity: g.c.Identity, delta: cs.agreed(wire.CapDelta), archive: t.archive}
 	f := &recvFile{s: cs.session, id: cs.handle(true)}
 	var left *sink.Unkept
-	var counted int64
 	row := g.m.starts(t.shown, t.size)
 	defer g.m.ends(row)
-	var mu sync.Mutex
-	count := func(n int64) {
-		mu.Lock()
-		counted += n
-		mu.Unlock()
-		g.m.moved(row, n)
-	}
+	done := tally{m: g.m, row: row}
 	f.accept = func(ctx context.Context, o wire.Open, busy func()) (accepted, error) {
 		o.Compare, o.RootHash = wire.CompareMTime, nil
 		if g.c.Options.Checksum || g.c.Options.Receipts {
@@ -423,18 +415,20 @@ func (g *getter) file(ctx context.Context, cs *clientSession, t *getTask, p sink
 		return r.receipt(o, pub)
 	}
 	f.onWire = g.m.sent
-	f.onData = func(n int64) { count(n); g.m.acked(n) }
-	f.onZeros = func(n int64) { count(n); g.m.holes(n) }
+	f.onData = func(n int64) { done.add(n, g.m.acked) }
+	f.onZeros = func(n int64) { done.add(n, g.m.holes) }
 	f.onResumed = func(n int64) {
-		count(n)
-		g.m.resumed(n)
-		if !t.resumed {
-			g.m.firstResumed(n)
-		}
+		done.add(n, func(n int64) {
+			g.m.resumed(n)
+			if !t.resumed {
+				g.m.firstResumed(n)
+			}
+		})
 	}
 	var out outcome
 	f.finished = func(o outcome, err error) { out = o }
 	err = cs.get(ctx, f, wire.Get{Root: t.remote.Root, Path: path, Handle: f.id, ChunkLog2Max: 24, Exact: g.c.Options.Archive && t.archive == nil})
+	counted := done.end()
 	t.resumed = true
 	if left != nil {
 		g.m.unkept(*left)

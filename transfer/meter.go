@@ -187,6 +187,37 @@ func (m *meter) moved(f *largeFile, n int64) {
 	f.Bytes += n
 }
 
+// tally counts what one attempt at a file has done. What a goroutine that is still at work for it tells after its end
+// no longer counts: the next attempt finds it.
+type tally struct {
+	m   *meter
+	row *largeFile // may be nil
+
+	mu   sync.Mutex
+	n    int64
+	over bool
+}
+
+// add counts n bytes and passes them to tell, one at a time.
+func (t *tally) add(n int64, tell func(int64)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.over {
+		return
+	}
+	t.n += n
+	t.m.moved(t.row, n)
+	tell(n)
+}
+
+// end returns all bytes that were counted.
+func (t *tally) end() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.over = true
+	return t.n
+}
+
 // ends notes that a file is no longer under way.
 func (m *meter) ends(f *largeFile) {
 	if f == nil {

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,4 +76,27 @@ func TestLargeFilesAreToldOfByThemselves(t *testing.T) {
 			t.Errorf("told %+v of files that are done", got)
 		}
 	})
+}
+
+// What is told of an attempt after its end is not done twice when the next attempt finds it.
+func TestTallyEnds(t *testing.T) {
+	m := newMeter(nil, 0)
+	row := m.starts("large", largeSize)
+	c := tally{m: m, row: row}
+	c.add(5, m.acked)
+	c.add(7, m.holes)
+	var late sync.WaitGroup
+	for range 4 {
+		late.Go(func() { c.add(1, m.holes) })
+	}
+	n := c.end()
+	m.undone(n)
+	late.Wait()
+	c.add(100, m.acked)
+	if again := c.end(); n < 12 || again != n {
+		t.Errorf("%d bytes at the end, %d after it", n, again)
+	}
+	if e := m.progress(); e.Bytes != 0 || row.Bytes != n {
+		t.Errorf("%d bytes are done, %d of the file, want 0 and %d", e.Bytes, row.Bytes, n)
+	}
 }

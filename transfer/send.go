@@ -385,24 +385,18 @@ func (s *sender) file(ctx context.Context, cs *clientSession, t *sendTask, dst w
 	}
 	f := cs.newSendFile(cs.handle(false), src, open.ChunkLog2)
 	f.verify = s.c.Options.Resume == "verify" || src.Fresh()
-	counted := int64(0)
 	row := s.m.starts(t.shown, src.Size())
 	defer s.m.ends(row)
-	var mu sync.Mutex
-	count := func(n int64) {
-		mu.Lock()
-		counted += n
-		mu.Unlock()
-		s.m.moved(row, n)
-	}
-	f.onAcked = func(n int64) { count(n); s.m.acked(n) }
-	f.onZeros = func(n int64) { count(n); s.m.holes(n) }
+	done := tally{m: s.m, row: row}
+	f.onAcked = func(n int64) { done.add(n, s.m.acked) }
+	f.onZeros = func(n int64) { done.add(n, s.m.holes) }
 	f.onResumed = func(n int64) {
-		count(n)
-		s.m.resumed(n)
-		if !t.resumed {
-			s.m.firstResumed(n)
-		}
+		done.add(n, func(n int64) {
+			s.m.resumed(n)
+			if !t.resumed {
+				s.m.firstResumed(n)
+			}
+		})
 	}
 	f.onSent = s.m.sent
 	f.onDurable = s.c.onDurable
@@ -415,6 +409,7 @@ func (s *sender) file(ctx context.Context, cs *clientSession, t *sendTask, dst w
 		}
 	}
 	out, err := f.run(ctx, open)
+	counted := done.end()
 	t.resumed = true
 	if err != nil {
 		s.undone(counted)
