@@ -99,8 +99,11 @@ func TestZerosOverWhatIsThere(t *testing.T) {
 		p := h.raw()
 		p.helloWith(wire.CapZero)
 		p.send(20, wire.Zeros{Chunks: wire.Ranges{{Start: 0, Count: 1}}}) // nobody is told
-		if e, ok := p.openSparse(2, "huge", 1<<44+1, 24).(wire.Error); !ok || e.Code != wire.CodeTooBig {
-			t.Errorf("more than 16 TiB: %+v", e)
+		if e, ok := p.openSparse(2, "huge", 1<<42+1, 24).(wire.Error); !ok || e.Code != wire.CodeTooBig {
+			t.Errorf("more than 4 TiB: %+v", e)
+		}
+		if e, ok := p.openSparse(22, "fine", 1<<37+1, 18).(wire.Error); !ok || e.Code != wire.CodeTooBig {
+			t.Errorf("more than 2^19 chunks: %+v", e)
 		}
 		data := randomBytes(1, 1<<18)
 		put := func(id uint32, chunk uint64, p0 []byte) {
@@ -208,6 +211,63 @@ func TestFloodOfZeros(t *testing.T) {
 		}
 		if n, ok := storedBytes(t, h.path("flood")); ok && n > 1<<20 {
 			t.Errorf("%d bytes are stored of a hole", n)
+		}
+		h.mustServe()
+	})
+}
+
+// Who asks for the hashing of holes and goes away does not keep the server at it, nor lose what it has sent.
+func TestCommitOfHolesIsLeft(t *testing.T) {
+	overAll(t, func(t *testing.T, h *host) {
+		// From 64 GiB on the zeros of 256 MiB are known as a whole only: an island in each lets all of them be hashed, 175 GiB.
+		const log2, islands, size = 19, 700, 256 << 30
+		p := h.raw()
+		_ = p.st.SetReadDeadline(time.Now().Add(time.Minute))
+		_ = p.st.SetWriteDeadline(time.Now().Add(time.Minute))
+		p.helloWith(wire.CapZero, wire.CapZstd)
+		if m, ok := p.openSparse(2, "left", size, log2).(wire.Opened); !ok {
+			t.Skipf("no file of 256 GiB: %+v", m)
+		}
+		data := append([]byte{1}, make([]byte, 1<<log2-1)...)
+		hash := crypto.NewChunkHasher()
+		var holes wire.Ranges
+		next := uint64(0)
+		for i := range uint64(islands) {
+			chunk := (64<<30+i<<28)>>log2 + 100
+			hash.Reset(chunk, log2)
+			_, _ = hash.Write(data)
+			flags := uint8(wire.DataFirst | wire.DataZstd)
+			for off := 0; off < len(data); off += wire.MaxPayload {
+				if off+wire.MaxPayload == len(data) {
+					flags |= wire.DataLast
+				}
+				p.data(2, flags, chunk, uint32(off), 1<<log2, squeeze(nil, data[off:off+wire.MaxPayload]), hash.CV())
+				flags = wire.DataZstd
+			}
+			holes = append(holes, wire.Range{Start: next, Count: chunk - next})
+			next = chunk + 1
+		}
+		p.send(2, wire.Zeros{Chunks: append(holes, wire.Range{Start: next, Count: size>>log2 - next})})
+		for n := uint64(0); n < size>>log2; {
+			m := p.read()
+			a, ok := m.(wire.Ack)
+			if !ok {
+				t.Fatalf("%d chunks were acknowledged, then came %+v", n, m)
+			}
+			for _, r := range a.Received {
+				n += r.Count
+			}
+		}
+		p.send(2, wire.Commit{Size: size})
+		p.send(0, wire.Bye{})
+		for p.read() != nil {
+		}
+
+		p = h.raw()
+		p.helloWith(wire.CapZero)
+		o, ok := p.openSparse(2, "left", size, log2).(wire.Opened) // which waits no longer than raw lets it
+		if !ok || o.State != wire.StatePartial || len(o.Have) != 1 || o.Have[0].Count != size>>log2 {
+			t.Fatalf("instead of all that was sent: %+v", o)
 		}
 		h.mustServe()
 	})

@@ -477,14 +477,15 @@ func (f *recvFile) publish(m wire.Commit) (wire.Receipt, error) {
 	ctx := context.WithoutCancel(f.s.ctx)
 	root, size := crypto.Digest(m.RootHash), int64(m.Size)
 	if f.acc.exists != nil {
-		r, err := f.acc.exists(ctx, root, size)
+		r, err := f.acc.exists(f.s.ctx, root, size) // nothing is published
 		if err != nil {
 			return wire.Receipt{}, err
 		}
 		return *r, nil
 	}
 	f.syncing.Wait()
-	c := sink.Commit{Root: root, Size: size}
+	// It has not begun while holes are hashed, which costs a peer nothing to ask for.
+	c := sink.Commit{Root: root, Size: size, Stop: func() error { return context.Cause(f.s.ctx) }}
 	if m.Meta != nil {
 		meta, err := sinkMetaOf(*m.Meta)
 		if err != nil {

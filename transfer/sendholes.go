@@ -10,8 +10,11 @@ import (
 // Holes: chunks of a sparse file that lie in one are told in ZEROS, many at a time, and are neither read nor hashed. Both
 // sides know what zeros hash to (PROTOCOL.md, "ZEROS").
 
-// maxSparse is the largest file whose holes are kept: those beyond what crypto knows cost hashing.
-const maxSparse = 1 << 44
+// Of the largest file whose holes are kept: those beyond what crypto knows cost hashing, and a receiver refuses more.
+const (
+	maxSparse       = 1 << 42 // bytes
+	maxSparseChunks = 1 << 19
+)
 
 // extent returns where the next data at or after off begins and ends; both are the size where only a hole follows.
 func (s *fileSource) extent(off int64) (data, end int64, err error) {
@@ -88,7 +91,7 @@ func (r *holeFinder) next(off, n int64) (_ int64, hole bool, err error) {
 // keepHoles lets the OPEN say that the file has holes, if it has and the receiver can take them.
 func (f *sendFile) keepHoles(open *wire.Open) {
 	file, ok := f.src.(*fileSource)
-	f.sparse = ok && file.holes && file.Size() <= maxSparse && !f.dense && f.s.agreed(wire.CapZero)
+	f.sparse = ok && file.holes && file.Size() <= maxSparse && f.total <= maxSparseChunks && !f.dense && f.s.agreed(wire.CapZero)
 	if f.sparse {
 		open.Flags |= wire.OpenSparse
 	}

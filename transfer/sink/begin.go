@@ -21,7 +21,8 @@ const (
 	minChunkLog2     = 18
 	maxChunkLog2     = 24
 	maxChunks        = 1 << 24 // of a file
-	maxSparse        = 1 << 44 // bytes of a sparse file: its holes take no space here, and time
+	maxSparse        = 1 << 42 // bytes of a sparse file: holes take no space, and those beyond what crypto knows minutes
+	maxSparseChunks  = 1 << 19 // of a sparse file: one message makes all of them held, which is memory
 	maxUnknownChunks = 1 << 20 // of a file whose size is not known before its end
 	maxCVsInMemory   = 1 << 18 // beyond, CVs are read from the journal
 	maxParts         = 1024    // kept of one stage
@@ -41,6 +42,8 @@ func (sp *Spec) check(owner string) error {
 		return fmt.Errorf("begin: %w: %d bytes in chunks of 2^%d", ErrTooBig, sp.Size, sp.ChunkLog2)
 	case sp.Sparse && sp.Size > maxSparse:
 		return fmt.Errorf("begin: %w: a sparse file of %d bytes", ErrTooBig, sp.Size)
+	case sp.Sparse && sp.Size > maxSparseChunks<<sp.ChunkLog2:
+		return fmt.Errorf("begin: %w: a sparse file of %d bytes in chunks of 2^%d", ErrTooBig, sp.Size, sp.ChunkLog2)
 	case len(sp.Fingerprint) > maxFPLen:
 		return fmt.Errorf("begin: %w: fingerprint of %d bytes", ErrTooBig, len(sp.Fingerprint))
 	case len(owner) > maxOwnerLen:

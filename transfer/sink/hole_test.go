@@ -246,7 +246,7 @@ func TestZeroIsOnlyForWhatIsThere(t *testing.T) {
 	sp = sparseSpec(t, b, "big")
 	sp.ChunkLog2, sp.Size = 24, maxSparse+1
 	if _, _, err := v.Begin(ctx, sp); !errors.Is(err, ErrTooBig) {
-		t.Errorf("more than 16 TiB: %v", err)
+		t.Errorf("more than 4 TiB: %v", err)
 	}
 	s, _ := mustBegin(t, v, sparseSpec(t, b, "file"))
 	for _, r := range [][2]int64{{-1, 1}, {0, 0}, {0, -1}, {0, 6}, {5, 1}, {4, 2}, {1 << 62, 1 << 62}, {1, 1<<63 - 1}} {
@@ -713,4 +713,47 @@ func TestRangesOfABitset(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The hashing of holes ends when Stop says so, with nothing published and nothing lost.
+func TestHashingOfHolesIsStopped(t *testing.T) {
+	const log2, size = 24, 1<<40 + 256<<20 // what is behind 1 TiB is less than is known in one
+	v := mustOpen(t, crashfs.New(1), Options{}).View("alice", All)
+	s, _ := mustBegin(t, v, Spec{Path: mustPath(t, "file"), Size: size, ChunkLog2: log2, Sparse: true, Fingerprint: []byte("f")})
+	ctx := context.Background()
+	mustZero(t)(s.Zero(ctx, 0, size>>log2))
+	c := Commit{Root: crypto.ZeroRoot(size), Size: size}
+	stopped := errors.New("stopped")
+	asked := 0
+	c.Stop = func() error {
+		if asked++; asked == 2 {
+			return stopped
+		}
+		return nil
+	}
+	if _, err := s.Publish(ctx, c); !errors.Is(err, stopped) || asked != 2 {
+		t.Fatalf("%v, asked %d times", err, asked)
+	}
+	if _, err := v.Stat(mustPath(t, "file")); err == nil {
+		t.Error("published")
+	}
+	if held, _ := s.Held(); held != size>>log2 {
+		t.Errorf("%d chunks are held", held)
+	}
+	if _, err := s.Publish(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// However small the chunks, a sparse file has only so many: all of them are held for one message.
+func TestSparseFileOfTooManyChunks(t *testing.T) {
+	v := mustOpen(t, crashfs.New(1), Options{}).View("alice", All)
+	sp := Spec{Path: mustPath(t, "file"), Size: maxSparseChunks<<18 + 1, ChunkLog2: 18, Sparse: true, Fingerprint: []byte("f")}
+	if _, _, err := v.Begin(context.Background(), sp); !errors.Is(err, ErrTooBig) {
+		t.Fatal(err)
+	}
+	sp.Size--
+	s, _ := mustBegin(t, v, sp)
+	mustZero(t)(s.Zero(context.Background(), 0, maxSparseChunks))
+	must(t, s.Discard())
 }

@@ -73,7 +73,7 @@ func (s *Stage) complete(size int64) error {
 
 // publish does the work; FORMAT.md, "Publishing", has the order and why. s.op is held, no writer is left.
 func (s *Stage) publish(ctx context.Context, c Commit) ([]byte, error) {
-	root, err := s.root(ctx, c.Size)
+	root, err := s.root(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,8 @@ func (s *Stage) readAgain(ctx context.Context, size int64, root crypto.Digest) e
 }
 
 // root joins the CVs of what is held.
-func (s *Stage) root(ctx context.Context, size int64) (crypto.Digest, error) {
+func (s *Stage) root(ctx context.Context, commit Commit) (crypto.Digest, error) {
+	size := commit.Size
 	n := chunksOf(size, s.chunkSize)
 	if n == 1 && !s.single() {
 		// A chunk of unknown company was hashed as one of several.
@@ -156,10 +157,16 @@ func (s *Stage) root(ctx context.Context, size int64) (crypto.Digest, error) {
 		return crypto.Digest(cv), err
 	}
 	tick := ticker(ctx, s.spec.Busy)
+	stop := func() error {
+		if err := tick(); err != nil || commit.Stop == nil {
+			return err
+		}
+		return commit.Stop()
+	}
 	var join crypto.Joiner
 	for c := int64(0); c < n; {
 		if k := min(s.zeros.end(c), size/s.chunkSize) - c; k > 0 && s.zeros.has(c) {
-			if err := join.AddZeros(uint64(k), s.spec.ChunkLog2, tick); err != nil {
+			if err := join.AddZeros(uint64(k), s.spec.ChunkLog2, stop); err != nil {
 				return crypto.Digest{}, err
 			}
 			c += k

@@ -39,7 +39,7 @@ type Spec struct {
 	IfExists    IfExists
 	Durability  Durability
 	Meta        Meta
-	Sparse      bool // the file has holes: none is filled, and runs of zeros become some. Needs a Size, of at most 16 TiB
+	Sparse      bool // the file has holes: none is filled, and runs of zeros become some. Needs a Size, of at most 4 TiB and 2^19 chunks
 	// Busy is called about once a second while Begin or Publish has to read what is on the disk. May be nil.
 	Busy func()
 }
@@ -104,6 +104,9 @@ type Commit struct {
 	Root crypto.Digest
 	Size int64
 	Meta *Meta // final metadata, nil = as in Spec
+	// Stop is asked now and then while the zeros of holes are hashed, which may take minutes: its error ends Publish, and
+	// nothing was published. nil: no end.
+	Stop func() error
 	// Sign makes the receipt. It is called after the file is durable under its final name; what it returns is
 	// written to done.log (durable) before Publish returns it. nil: an empty receipt.
 	Sign func(Published) ([]byte, error)
