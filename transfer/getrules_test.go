@@ -139,14 +139,14 @@ func TestRulesThatAServerDoesNotTake(t *testing.T) {
 		_ = long.Exclude(strings.Repeat("x", 100) + fmt.Sprint(i))
 	}
 	for name, r := range map[string]Rules{
-		"too many": {Filter: many}, "too long": {Filter: long}, "links": {FollowLinks: true},
+		"too many": {Filter: many}, "too long": {Filter: long},
 	} {
 		if _, err := r.asks(); KindOf(err) != KindUsage {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for name, m := range map[string]wire.TreeGet{
-		"no sign": {Rules: [][]byte{[]byte("a")}}, "no pattern": {Rules: [][]byte{[]byte("- ")}}, "links": {Walk: wire.TreeFollowLinks},
+		"no sign": {Rules: [][]byte{[]byte("a")}}, "no pattern": {Rules: [][]byte{[]byte("- ")}},
 		"another rule": {Rules: [][]byte{[]byte("! a")}}, "a NUL": {Rules: [][]byte{[]byte("- a\x00")}},
 		"a name that leads out": {Names: [][]byte{[]byte("a/../../b")}}, "a name that is too long": {Names: [][]byte{bytes.Repeat([]byte("n"), 4096)}},
 	} {
