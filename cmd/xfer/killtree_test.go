@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -228,24 +229,38 @@ func killTree(t *testing.T, verb string, seed uint64) {
 	}
 }
 
-// mustHaveNoLeftovers wants no name of ours beneath dir, and nothing unfinished in the state there.
+// mustHaveNoLeftovers wants no name of ours beneath dir, and nothing unfinished in the state there, once the daemon has tidied up:
+// it does that after it has told the client of the end.
 func mustHaveNoLeftovers(t *testing.T, dir string) {
+	t.Helper()
+	var left []string
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if left = leftovers(t, dir); len(left) == 0 {
+			return
+		}
+	}
+	t.Errorf("left over: %q", left)
+}
+
+func leftovers(t *testing.T, dir string) (left []string) {
 	t.Helper()
 	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
 		rel, _ := filepath.Rel(dir, name)
 		switch parts := strings.Split(filepath.ToSlash(rel), "/"); {
+		case errors.Is(err, fs.ErrNotExist): // gone meanwhile
 		case err != nil:
 			return err
 		case parts[0] == ".xfer":
 			if len(parts) > 2 && (parts[1] == "stage" || parts[1] == "tree") {
-				t.Errorf("left over: %s", rel)
+				left = append(left, rel)
 			}
 		case strings.HasPrefix(e.Name(), ".xfer"):
-			t.Errorf("left over: %s", rel)
+			left = append(left, rel)
 		}
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return left
 }
