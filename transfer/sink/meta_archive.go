@@ -49,7 +49,7 @@ func (m *Meta) archive(t target) error {
 	if m.HasXAttrs {
 		if err := w.setXAttrs(); err != nil {
 			if w.opened {
-				_ = t.Chmod(fi.Mode())
+				_ = t.Chmod(w.before())
 			}
 			return err
 		}
@@ -75,6 +75,7 @@ type worker struct {
 	kind               fs.FileMode
 	uidWrong, gidWrong bool // the file does not belong to whom it should
 	noACL              bool // the access list that was told is not there
+	given              bool // its owner was changed
 	opened             bool // permission to write was given
 }
 
@@ -103,6 +104,7 @@ func (w *worker) setOwner() error {
 	}
 	err := w.t.Chown(newUID, newGID)
 	if err == nil {
+		w.given = true
 		return nil
 	}
 	// EINVAL: a number that the user namespace does not have.
@@ -183,11 +185,19 @@ func (w *worker) permitted(do func() error) error {
 	err := do()
 	if errors.Is(err, syscall.EACCES) && !w.opened && w.kind != fs.ModeSymlink {
 		w.opened = true
-		if w.t.Chmod(w.fi.Mode()|0o600) == nil {
+		if w.t.Chmod(w.before()|0o600) == nil {
 			err = do()
 		}
 	}
 	return err
+}
+
+// before is the mode that the file had, but for what a change of its owner takes away.
+func (w *worker) before() fs.FileMode {
+	if w.fi.IsDir() || !w.given {
+		return w.fi.Mode()
+	}
+	return w.fi.Mode() &^ setIDs
 }
 
 // change sets or removes the attribute name. What cannot be kept is noted.
@@ -237,7 +247,7 @@ func (w *worker) setMode() error {
 		if !w.opened {
 			return nil
 		}
-		return w.u.ignore(UnkeptMode, w.t.Chmod(w.fi.Mode()))
+		return w.u.ignore(UnkeptMode, w.t.Chmod(w.before()))
 	}
 	mode := w.m.Mode & permissions
 	switch dir := w.fi.IsDir(); {

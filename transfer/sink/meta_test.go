@@ -2,12 +2,14 @@ package sink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -454,5 +456,32 @@ func TestAModeWithoutItsACL(t *testing.T) {
 	}
 	if got := (&effects{}).withoutACL(0o771); got != 0o771 {
 		t.Errorf("%v", got)
+	}
+}
+
+// stubborn is a file whose attributes only its owner may read, and nobody set.
+type stubborn struct{ named }
+
+func (s stubborn) XAttrs() ([]durable.XAttr, error) {
+	if fi, err := s.Stat(); err != nil || fi.Mode()&0o400 == 0 {
+		return nil, syscall.EACCES
+	}
+	return nil, nil
+}
+
+func (s stubborn) SetXAttr(string, []byte) error { return syscall.EIO }
+
+// What runs as its owner does not run as the next one, whatever fails on the way.
+func TestAFailureGivesNoSetuidToTheNextOwner(t *testing.T) {
+	f := crashfs.New(1)
+	v := asRoot(mustOpen(t, f, Options{})).View("alice", All)
+	must(t, durable.WriteFile(f, "file", []byte("x"), 0o644))
+	must(t, f.Chmod("file", 0o011|setIDs))
+	m := v.allow(Meta{HasOwner: true, UID: 7, GID: 8, HasXAttrs: true, XAttrs: []durable.XAttr{attr("user.a", "")}})
+	if err := m.archive(stubborn{named{f, "file"}}); !errors.Is(err, syscall.EIO) {
+		t.Fatal(err)
+	}
+	if got, want := state(t, f, "file"), "------x--x 7:8 []"; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"xfer/crypto"
 	"xfer/transfer/durable"
 	"xfer/transfer/durable/crashfs"
 )
@@ -213,5 +214,92 @@ func TestRoomForAttributes(t *testing.T) {
 	}
 	if tree.Room() != 299 || tree.attrs != 0 {
 		t.Errorf("room %d, %d bytes are counted", tree.Room(), tree.attrs)
+	}
+}
+
+// A name that is there already, and may not be replaced, is not one that others become links to: what has it is somebody else's.
+func TestNoLinksToWhatMayNotBeReplaced(t *testing.T) {
+	for name, rights := range map[string]Rights{"blind": Put | NoReplace, "append-only": All | NoReplace} {
+		t.Run(name, func(t *testing.T) {
+			f := crashfs.New(1)
+			d := mustOpen(t, f, Options{})
+			must(t, f.Mkdir("top", 0o755))
+			must(t, durable.WriteFile(f, "top/victim", []byte("secret"), 0o600))
+			var listed []string
+			spec := TreeSpec{Path: mustPath(t, "top"), Compare: ByContent, There: func(path string, _ int64, root crypto.Digest) {
+				listed = append(listed, path)
+				if root == digest([]byte("secret")) {
+					t.Errorf("the hash of %s was told", path)
+				}
+			}}
+			tree, err := d.View("alice", rights).BeginTree(context.Background(), spec)
+			must(t, err)
+			defer tree.Close()
+			tree.Take(TreeEntry{Kind: Directory, NoMeta: true})
+			for _, e := range []TreeEntry{
+				{No: 1, Kind: File, Name: "mine", Size: 1, Shared: true},
+				{No: 2, Kind: File, Name: "victim", Size: 1, Link: 1, Shared: true},
+				{No: 3, Kind: File, Name: "w", Size: 1, Link: 2},
+				{No: 4, Kind: File, Name: "x", Size: 1, Link: 1, Shared: true},
+				{No: 5, Kind: File, Name: "y", Size: 1, Link: 4},
+			} {
+				tree.Take(e)
+			}
+			must(t, tree.Put(1, []byte("1"), digest([]byte("1")), nil))
+			r, err := tree.Finish(context.Background())
+			must(t, err)
+			if r.Failed != 2 || r.Linked != 2 || strings.Join(listed, " ") != "mine x y" {
+				t.Errorf("%+v, %q listed", r, listed)
+			}
+			for name, want := range map[string]string{"mine": "1", "victim": "secret", "w": "", "x": "1", "y": "1"} {
+				if got, _ := durable.ReadFile(f, "top/"+name, 10); string(got) != want {
+					t.Errorf("%s is %q, want %q", name, got, want)
+				}
+			}
+		})
+	}
+}
+
+// Who may not read a file gets no other name of it, by saying that it is one of the links of his own.
+func TestNoLinksToWhatMayNotBeRead(t *testing.T) {
+	f := crashfs.New(1)
+	d := mustOpen(t, f, Options{})
+	must(t, f.Mkdir("top", 0o755))
+	must(t, durable.WriteFile(f, "top/victim", []byte("secret"), 0o600))
+	for rights, want := range map[Rights]VerdictCode{Put | RStat: VerdictNew, All: VerdictLinked} {
+		tree, err := d.View("alice", rights).BeginTree(context.Background(), TreeSpec{Path: mustPath(t, "top"), IgnoreExisting: true})
+		must(t, err)
+		tree.Take(TreeEntry{Kind: Directory, NoMeta: true})
+		if v := tree.Take(TreeEntry{No: 1, Kind: File, Name: "victim", Size: 6, Shared: true}); v.Code != VerdictSkip {
+			t.Errorf("%+v", v)
+		}
+		if v := tree.Take(TreeEntry{No: 2, Kind: File, Name: "w", Size: 6, Link: 1}); v.Code != want {
+			t.Errorf("rights %v: %+v, want %v", rights, v, want)
+		}
+		must(t, tree.Close())
+	}
+}
+
+// A directory of an archive that anybody may write into at the end is not so before it has its owner and its sticky bit.
+func TestDirectoriesOfAnArchiveAreClosedMeanwhile(t *testing.T) {
+	f := crashfs.New(1)
+	d := asRoot(mustOpen(t, f, Options{}))
+	tree, err := d.View("alice", All).BeginTree(context.Background(), TreeSpec{Path: mustPath(t, "top")})
+	must(t, err)
+	defer tree.Close()
+	m := Meta{Mode: 0o777 | fs.ModeSticky, HasMode: true, MTime: noon, HasMTime: true, HasOwner: true, UID: 5, GID: 6}
+	tree.Take(TreeEntry{Kind: Directory, Meta: m})
+	tree.Take(TreeEntry{No: 1, Kind: Directory, Name: "tmp", Meta: m})
+	for _, name := range []string{"top", "top/tmp"} {
+		if got := must2(f.Lstat(name)).Mode().Perm(); got != 0o755 {
+			t.Errorf("%s has mode %v meanwhile", name, got)
+		}
+	}
+	_, err = tree.Finish(context.Background())
+	must(t, err)
+	for _, name := range []string{"top", "top/tmp"} {
+		if got, want := state(t, f, name), "dtrwxrwxrwx 5:6 []"; got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
 	}
 }

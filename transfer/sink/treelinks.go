@@ -32,7 +32,7 @@ type sharedFiles struct {
 const (
 	sharedAwaited byte = iota // not there yet
 	sharedThere
-	sharedLink // a hard link, which is made at the end
+	sharedLeft // there, and left as it is by a rule: it may be another file than the sender has
 )
 
 func (s *sharedFiles) init(t *Tree) {
@@ -61,11 +61,13 @@ func (s *sharedFiles) add(no uint64, path string, state byte) (at int64, err err
 }
 
 // mark says that the file noted at is there; -1 is none.
-func (s *sharedFiles) mark(at int64) {
+func (s *sharedFiles) mark(at int64) { s.markAs(at, sharedThere) }
+
+func (s *sharedFiles) markAs(at int64, state byte) {
 	if at < 0 {
 		return
 	}
-	if err := s.names.set(at, sharedThere); err != nil {
+	if err := s.names.set(at, state); err != nil {
 		s.t.fault(err)
 	}
 }
@@ -106,19 +108,19 @@ func (s *sharedFiles) read(at int64) (path string, state byte, err error) {
 	return path, head[0], err
 }
 
-// find returns the path of entry no, if it is there.
-func (s *sharedFiles) find(no uint64) (string, error) {
+// find returns the path of entry no, if it is there, and how.
+func (s *sharedFiles) find(no uint64) (path string, state byte, err error) {
 	at, known, err := s.look(no)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	if known {
 		path, state, err := s.read(at)
 		if err != nil || state != sharedAwaited {
-			return path, err
+			return path, state, err
 		}
 	}
-	return "", fmt.Errorf("entry %d, which it is a hard link to: %w", no, fs.ErrNotExist)
+	return "", 0, fmt.Errorf("entry %d, which it is a hard link to: %w", no, fs.ErrNotExist)
 }
 
 // takeLink notes a hard link, which is made at the end: the file may still be on its way. One that is there already needs nothing.
@@ -131,6 +133,12 @@ func (t *Tree) takeLink(l *level, e *TreeEntry) Verdict {
 		return t.takeFile(l, e)
 	}
 	fi, err := t.lookup(l, e.Name)
+	path, state := "", sharedAwaited
+	if known && fi != nil && err == nil {
+		if path, state, err = t.shared.read(to); err != nil {
+			t.fault(err)
+		}
+	}
 	switch {
 	case err != nil:
 		return t.failed(err)
@@ -138,22 +146,24 @@ func (t *Tree) takeLink(l *level, e *TreeEntry) Verdict {
 		return Verdict{Code: VerdictSkip}
 	case fi != nil && fi.IsDir():
 		return t.failed(pathError("link", e.Name, ErrIsDir))
-	case fi != nil && known && t.isOne(to, fi):
+	case state != sharedAwaited && t.isOne(path, fi):
 		l.dir.young = l.dir.young || t.isYoung(fi)
-		if err := t.leads(l, e); err != nil {
+		if err := t.leads(l, e, state); err != nil {
 			return t.failed(err)
 		}
-		if err := t.listLink(t.relative(l.dir, e.Name)); err != nil {
+		if err := t.listLink(t.relative(l.dir, e.Name), state); err != nil {
 			return t.failed(err)
 		}
 		return Verdict{Code: VerdictSame}
+	case fi != nil && t.isNewer(e, fi):
+		return Verdict{Code: VerdictSkip}
 	case t.spec.DryRun:
 		return Verdict{Code: VerdictLinked}
 	}
 	if err := t.ready(l); err != nil {
 		return t.failed(err)
 	}
-	path := t.relative(l.dir, e.Name)
+	path = t.relative(l.dir, e.Name)
 	b := binary.AppendUvarint(nil, e.No)
 	b = binary.AppendUvarint(b, e.Link)
 	b = binary.AppendUvarint(b, uint64(len(path)))
@@ -161,18 +171,17 @@ func (t *Tree) takeLink(l *level, e *TreeEntry) Verdict {
 		t.fault(err)
 		return t.failed(err)
 	}
-	if e.Shared { // a link to a link is one to the same file; it is there when Finish comes to it, in the order of numbers
-		if _, err := t.shared.add(e.No, path, sharedLink); err != nil {
+	if e.Shared { // a link to a link is one to the same file; makeLinks comes to it first, in the order of numbers
+		if _, err := t.shared.add(e.No, path, sharedAwaited); err != nil {
 			return t.failed(err)
 		}
 	}
 	return Verdict{Code: VerdictLinked}
 }
 
-// isOne tells whether the file fi is the one noted at a place of the list, which is there.
-func (t *Tree) isOne(to int64, fi fs.FileInfo) bool {
-	path, state, err := t.shared.read(to)
-	if err != nil || state != sharedThere || !fi.Mode().IsRegular() {
+// isOne tells whether the file fi is the one that is at path beneath the top.
+func (t *Tree) isOne(path string, fi fs.FileInfo) bool {
+	if !fi.Mode().IsRegular() {
 		return false
 	}
 	at, err := t.d.locate(t.beneathTop(path), 0)
@@ -199,8 +208,12 @@ func (t *Tree) makeLinks() error {
 		if err := t.usable(); err != nil {
 			return err
 		}
-		if err = t.makeLink(to, name); err == nil {
-			err = t.listLink(name)
+		state, err := t.makeLink(to, name)
+		if err == nil {
+			err = t.listLink(name, state)
+		}
+		if err == nil {
+			err = t.isThere(no, state)
 		}
 		if err != nil {
 			err = pathError("link", t.beneathTop(name).String(), err)
@@ -217,9 +230,18 @@ func (t *Tree) makeLinks() error {
 	}
 }
 
-// listLink tells of a hard link that is there. Its file is read: of where it was noted the hash was not.
-func (t *Tree) listLink(name string) error {
-	if t.spec.There == nil || t.spec.DryRun {
+// isThere notes that a hard link is there, where others may be links to it: not before, since what had its name may be anybody's.
+func (t *Tree) isThere(no uint64, state byte) error {
+	at, known, err := t.shared.look(no)
+	if err == nil && known {
+		t.shared.markAs(at, state)
+	}
+	return err
+}
+
+// listLink tells of a hard link that is there, to a file of a state of the list. Its file is read: of where it was noted the hash was not.
+func (t *Tree) listLink(name string, state byte) error {
+	if t.spec.There == nil || t.spec.DryRun || state != sharedThere {
 		return nil
 	}
 	at, err := t.d.locate(t.beneathTop(name), 0)
@@ -242,12 +264,17 @@ func (t *Tree) beneathTop(name string) Path {
 	return Path{parts: append(t.spec.Path.Parts(), pathOf(name).parts...)}
 }
 
-// makeLink gives the file of entry to the name, a path beneath the top, as well.
-func (t *Tree) makeLink(to uint64, name string) error {
-	at, err := t.shared.find(to)
+// makeLink gives the file of entry to the name, a path beneath the top, as well. It returns what the list says of that file.
+func (t *Tree) makeLink(to uint64, name string) (byte, error) {
+	at, state, err := t.shared.find(to)
 	if err != nil {
-		return err
+		return state, err
 	}
+	return state, t.linkTo(at, name)
+}
+
+// linkTo gives the file at, a path beneath the top, another name.
+func (t *Tree) linkTo(at, name string) error {
 	from, p := t.beneathTop(at), t.beneathTop(name)
 	for range 3 {
 		a, b, err := t.tryLink(from, p)

@@ -132,6 +132,9 @@ func (t *Tree) write(dir durable.FS, f *treeFile, content []byte, m Meta, mask f
 	if m.HasMode {
 		perm = m.Mode & fs.ModePerm
 	}
+	if m.eff != nil && m.HasMode {
+		perm = 0o600 // until it has its owner and its access list
+	}
 	file, err := dir.OpenFile(f.name, freshFile, perm)
 	if err != nil {
 		return err

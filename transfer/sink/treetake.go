@@ -181,7 +181,7 @@ func (t *Tree) takeFile(l *level, e *TreeEntry) Verdict {
 		return t.failed(existError(e.Name))
 	case !fi.Mode().IsRegular():
 		return t.wantFile(l, e, VerdictUpdate)
-	case t.spec.Update && e.Meta.HasMTime && fi.ModTime().After(e.Meta.MTime):
+	case t.isNewer(e, fi):
 		return t.skipFile(l, e, fi)
 	case fi.Size() != e.Size && t.noReplace:
 		return t.failed(existError(e.Name))
@@ -197,12 +197,17 @@ func (t *Tree) takeFile(l *level, e *TreeEntry) Verdict {
 	return t.wantFile(l, e, VerdictUpdate)
 }
 
+// isNewer tells whether the file fi that is there stays since it is newer.
+func (t *Tree) isNewer(e *TreeEntry, fi fs.FileInfo) bool {
+	return t.spec.Update && fi.Mode().IsRegular() && e.Meta.HasMTime && fi.ModTime().After(e.Meta.MTime)
+}
+
 // sameFile answers for a file that is there.
 func (t *Tree) sameFile(l *level, e *TreeEntry, fi fs.FileInfo) Verdict {
 	v := t.same(l.fs, e.Name, fi, e.Meta)
 	l.dir.young = l.dir.young || t.isYoung(fi)
 	if v.Code != VerdictFailed {
-		if err := t.leads(l, e); err != nil {
+		if err := t.leads(l, e, sharedThere); err != nil {
 			return t.failed(err)
 		}
 		if e.Size == 0 && !t.spec.DryRun { // of others the hash is not known, and nobody has asked
@@ -213,18 +218,18 @@ func (t *Tree) sameFile(l *level, e *TreeEntry, fi fs.FileInfo) Verdict {
 }
 
 // leads notes that the file of the entry is there, for hard links to it.
-func (t *Tree) leads(l *level, e *TreeEntry) error {
+func (t *Tree) leads(l *level, e *TreeEntry, state byte) error {
 	if !e.Shared {
 		return nil
 	}
-	_, err := t.shared.add(e.No, t.relative(l.dir, e.Name), sharedThere)
+	_, err := t.shared.add(e.No, t.relative(l.dir, e.Name), state)
 	return err
 }
 
-// skipFile leaves a file as it is. Hard links to it are still made.
+// skipFile leaves a file as it is. Hard links to it are still made, but for whom it is not to be read: he might give it a name under which it is.
 func (t *Tree) skipFile(l *level, e *TreeEntry, fi fs.FileInfo) Verdict {
-	if fi.Mode().IsRegular() {
-		if err := t.leads(l, e); err != nil {
+	if fi.Mode().IsRegular() && t.v.rights&Get != 0 {
+		if err := t.leads(l, e, sharedLeft); err != nil {
 			return t.failed(err)
 		}
 	}

@@ -183,8 +183,12 @@ func (t *Tree) ours(d *treeDir, fi fs.FileInfo) Verdict {
 	return Verdict{Code: VerdictMade}
 }
 
-// newMode is the mode that a directory is made with: we have to write into it, whatever it gets at the end.
+// newMode is the mode that a directory is made with: we have to write into it, whatever it gets at the end. In that of an archive nobody else may
+// before it has its owner, its group and its sticky bit.
 func (d *treeDir) newMode() fs.FileMode {
+	if d.hasMeta && d.meta.HasMode && d.meta.eff != nil {
+		return d.meta.Mode&0o755 | 0o700
+	}
 	if d.hasMeta && d.meta.HasMode {
 		return d.meta.Mode&fs.ModePerm | 0o700
 	}
