@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"xfer/transfer/durable"
 	"xfer/transfer/sink"
@@ -45,6 +46,7 @@ func (e *treeEntry) read(k sink.Keep, it *tree.Item) error {
 	if !k.Archive {
 		return nil
 	}
+	e.exact = true
 	if e.kind == tree.File {
 		e.links, _ = durable.Links(it.Info)
 		if !k.Special {
@@ -64,6 +66,7 @@ func (e *treeEntry) read(k sink.Keep, it *tree.Item) error {
 		return err
 	})
 	e.owner, e.xattrs = ownerOf(m), attrsOf(m)
+	e.caps = slices.ContainsFunc(m.XAttrs, func(a durable.XAttr) bool { return strings.HasPrefix(a.Name, "security.") })
 	return err
 }
 

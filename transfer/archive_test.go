@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"xfer/transfer/durable"
 	"xfer/transfer/sink"
+	"xfer/transfer/tree"
 )
 
 // linkGroups are the names beneath root by the file that they are of; those of one name alone are left out.
@@ -138,6 +140,8 @@ func TestLinksAndRules(t *testing.T) {
 		"ignore existing, another":     {Options{IgnoreExisting: true}, map[string]string{"b": "old"}, "new old new"},
 		"existing, not the first":      {Options{Existing: true}, map[string]string{"b": "older", "c": "older"}, "- new new"},
 		"existing, the first":          {Options{Existing: true}, map[string]string{"a": "older", "c": "older"}, "new - new"},
+		"update, another is newer":     {Options{Update: true}, map[string]string{"b": "newer"}, "new newer new"},
+		"update, the first is newer":   {Options{Update: true}, map[string]string{"a": "newer", "b": "no"}, "newer newer newer"},
 		"no clobber, the first":        {Options{NoClobber: true}, map[string]string{"a": "other"}, "other new new"},
 		"no clobber, another":          {Options{NoClobber: true}, map[string]string{"c": "other"}, "new new other"},
 		"no clobber, the same content": {Options{NoClobber: true}, map[string]string{"a": "new", "b": "new"}, "new new new"},
@@ -298,4 +302,114 @@ func TestArchivedRoundTrip(t *testing.T) {
 			t.Errorf("%d is %d", u, got)
 		}
 	}
+}
+
+// Hard links to a file that a rule has left as it was are in no receipt, since nobody has compared it, and all else is.
+func TestReceiptWithLinksToWhatWasLeft(t *testing.T) {
+	h := newHost(t, kinds[0])
+	src := filepath.Join(t.TempDir(), "src")
+	for _, n := range []string{"a", "d"} {
+		mustWrite(t, filepath.Join(src, n), []byte(n), 0o644)
+	}
+	for from, to := range map[string]string{"a": "b", "d": "e"} {
+		if err := os.Link(filepath.Join(src, from), filepath.Join(src, to)); err != nil {
+			t.Skip(err)
+		}
+	}
+	mustWrite(t, h.path("to/a"), []byte("other"), 0o644)
+	for range 2 { // the second time the link is there
+		wantList(t, h.mustSend(Options{Archive: true, Receipts: true, Update: true}, "to", src+"/"), h.server.ID(), "/inbox/to", map[string][]byte{"d": []byte("d"), "e": []byte("d")})
+		mustHaveLinks(t, h.path("to"), src)
+	}
+	back := filepath.Join(t.TempDir(), "back")
+	mustWrite(t, filepath.Join(back, "a"), []byte("another"), 0o644)
+	wantList(t, h.mustGet(Options{Archive: true, Receipts: true, Update: true}, back, "to/"), h.client.ID(), "", map[string][]byte{"d": []byte("d"), "e": []byte("d")})
+}
+
+// What the manifest says of a file is not given to another one that has its name by now.
+func TestAnotherFileHasTheName(t *testing.T) {
+	const same, other = true, false
+	for name, c := range map[string]struct {
+		was  func(t *testing.T, name string)
+		now  func(name string) error
+		want bool
+	}{
+		"content of another size": {nil, func(name string) error { return os.WriteFile(name, []byte("longer"), 0) }, same},
+		"another file":            {nil, anotherFile, same},
+		"another of two names": {func(t *testing.T, name string) {
+			if err := os.Link(name, name+".2"); err != nil {
+				t.Skip(err)
+			}
+		}, anotherFile, other},
+		"content of two names": {func(t *testing.T, name string) {
+			if err := os.Link(name, name+".2"); err != nil {
+				t.Skip(err)
+			}
+		}, func(name string) error { return os.WriteFile(name, []byte("longer"), 0) }, same},
+		"another owner": {nil, func(name string) error { return os.Lchown(name, 1234, -1) }, other},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			mustWrite(t, filepath.Join(dir, "f"), []byte("x"), 0o644)
+			if c.was != nil {
+				c.was(t, filepath.Join(dir, "f"))
+			}
+			e := entryIn(t, dir, "f")
+			defer e.release()
+			r := e.record()
+			new(linkTable).find(e, &r, 1)
+			e.shared = r.Shared
+			if err := c.now(filepath.Join(dir, "f")); err != nil {
+				t.Skip(err)
+			}
+			_, _, _, err := e.appendTo(nil, 100)
+			src, err2 := e.open()
+			if err2 == nil {
+				_ = src.Close()
+			}
+			if errors.Is(err, errSourceChanged) == c.want || errors.Is(err2, errSourceChanged) == c.want {
+				t.Errorf("in a pack: %v; alone: %v", err, err2)
+			}
+		})
+	}
+}
+
+// anotherFile puts another file with the same size and time in the place of name.
+func anotherFile(name string) error {
+	info, err := os.Stat(name)
+	if err == nil {
+		err = os.WriteFile(name+".new", []byte("y"), info.Mode())
+	}
+	if err == nil {
+		err = os.Chtimes(name+".new", info.ModTime(), info.ModTime())
+	}
+	if err == nil {
+		err = os.Rename(name+".new", name)
+	}
+	return err
+}
+
+// entryIn is the entry of a name in an archive of dir.
+func entryIn(t *testing.T, dir, name string) (found *treeEntry) {
+	t.Helper()
+	fsys, err := durable.OpenOS(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = fsys.Close() })
+	for it, err := range treeItems(t.Context(), fsys, ".", tree.WalkOptions{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := entryOf(it, sink.Keep{Archive: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.at == name {
+			found = e
+		} else {
+			e.release()
+		}
+	}
+	return found
 }

@@ -36,6 +36,7 @@ type getTask struct {
 
 	root    crypto.Digest // of a member that has arrived
 	length  int64
+	other   bool // it may be another file than the tree has by this name
 	fresh   bool
 	resumed bool
 	counted bool // it has arrived, and is among the files of the result
@@ -261,6 +262,13 @@ func taskOf(e wire.Entry) *getTask {
 	return &getTask{kind: sink.Kind(e.Kind), mode: e.Mode, mtime: e.MTimeNS, size: int64(min(e.Size, 1<<62)), link: e.Target}
 }
 
+// isOther tells whether a file of an archive that comes by itself has another size, time or owner than the tree has told: it may be another file,
+// and not the one that other names are hard links to.
+func (t *getTask) isOther(size int64, m sink.Meta) bool {
+	was := t.archive
+	return size != t.size || !m.MTime.Equal(was.MTime) || m.HasOwner != was.HasOwner || m.UID != was.UID || m.GID != was.GID
+}
+
 // open opens a directory to write into. special: setuid, setgid and capabilities of an archive are kept.
 func (g *getter) open(dir string, special bool) (*getTop, error) {
 	if g.c.Options.DryRun {
@@ -405,6 +413,7 @@ func (g *getter) file(ctx context.Context, cs *clientSession, t *getTask, p sink
 		}
 		a, err := r.accept(ctx, o, p, busy)
 		left = a.meta.Unkept
+		t.other = err == nil && t.archive != nil && t.isOther(int64(o.Size), a.meta)
 		if err == nil && a.land != nil && (g.c.Options.Streams > 0 || o.Size > 1<<20) {
 			cs.wantStreams(cs.streamsFor(int64(o.Size)))
 		}
@@ -427,7 +436,7 @@ func (g *getter) file(ctx context.Context, cs *clientSession, t *getTask, p sink
 	}
 	var out outcome
 	f.finished = func(o outcome, err error) { out = o }
-	err = cs.get(ctx, f, wire.Get{Root: t.remote.Root, Path: path, Handle: f.id, ChunkLog2Max: 24, Exact: g.c.Options.Archive && t.archive == nil})
+	err = cs.get(ctx, f, wire.Get{Root: t.remote.Root, Path: path, Handle: f.id, ChunkLog2Max: 24, Exact: g.c.Options.Archive})
 	counted := done.end()
 	t.resumed = true
 	if left != nil {

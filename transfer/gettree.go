@@ -316,7 +316,9 @@ func (w *getTree) alone(slot *treeSlot, e sink.TreeEntry) {
 			if w.list != nil {
 				w.there(slot.path, t.length, t.root)
 			}
-			w.recv.came(e.No)
+			if !t.other {
+				w.recv.came(e.No)
+			}
 		case w.ctx.Err() != nil:
 			return
 		case retryable(err) || endsRun(err) || w.cs.ctx.Err() != nil:

@@ -313,3 +313,20 @@ func TestLinkTableIsBounded(t *testing.T) {
 		t.Errorf("%+v, %d are over", over, table.over)
 	}
 }
+
+// A file is not there because the receiver says that it was made.
+func TestAFileIsNotMade(t *testing.T) {
+	for what, e := range map[string]*treeEntry{
+		"a file":      {kind: tree.File},
+		"a hard link": {kind: tree.File, linked: 1},
+		"a directory": {kind: tree.Directory},
+	} {
+		s := &session{}
+		ts := s.newTreeSend(2, treeHooks{settled: func(*treeEntry, wire.VerdictCode, error) {}})
+		ts.parts = [][]*treeEntry{{e}}
+		err := ts.takeVerdicts(wire.TreeVerdicts{Runs: []wire.Verdicts{{Code: uint64(wire.VerdictMade), Count: 1}}})
+		if (err != nil) != (what == "a file") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

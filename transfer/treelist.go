@@ -18,6 +18,7 @@ type treeList struct {
 	roots  map[uint64]ListedFile
 	linked []linkedFile
 	lost   map[string]bool // of linked
+	left   map[uint64]bool // entries that linked may be of, and that a rule left as they were
 }
 
 // linkedFile is a hard link to an earlier entry.
@@ -35,6 +36,14 @@ func (l *treeList) settled(e *treeEntry, code wire.VerdictCode) {
 	defer l.mu.Unlock()
 	switch code {
 	case wire.VerdictUpdate, wire.VerdictSame, wire.VerdictMeta, wire.VerdictMade:
+	case wire.VerdictSkip:
+		if e.shared {
+			if l.left == nil {
+				l.left = map[uint64]bool{}
+			}
+			l.left[e.no] = true
+		}
+		return
 	default:
 		return
 	}
@@ -95,6 +104,9 @@ func (l *treeList) all() ([]ListedFile, error) {
 			continue
 		}
 		f, ok := l.roots[link.to]
+		if l.left[link.to] {
+			continue // what it is nobody has sent or compared
+		}
 		if !ok {
 			return nil, &Error{Op: "check the receipt", Path: link.path, Kind: KindVerify, Err: errors.New("it is a hard link to what was not sent")}
 		}

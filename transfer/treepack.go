@@ -179,6 +179,9 @@ func (e *treeEntry) appendTo(b []byte, limit int64) (_ []byte, size int64, root 
 	if err != nil {
 		return b, 0, root, err
 	}
+	if err := e.stands(info); err != nil {
+		return b, 0, root, err
+	}
 	n := info.Size()
 	if n > limit {
 		return b, 0, root, errPackFull

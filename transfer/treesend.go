@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"xfer/crypto"
+	"xfer/transfer/durable"
 	"xfer/transfer/sink"
 	"xfer/transfer/tree"
 	"xfer/transfer/wire"
@@ -47,6 +48,8 @@ type treeEntry struct {
 	owner  *tree.Owner
 	xattrs []tree.XAttr
 	links  uint64
+	exact  bool // it is one of an archive
+	caps   bool // of a file: it has attributes that give privileges
 
 	released atomic.Bool
 
@@ -562,6 +565,10 @@ func (t *treeSend) takeVerdicts(m wire.TreeVerdicts) error {
 					}
 					e.root, e.length = crypto.Sum(nil), 0
 				}
+			case wire.VerdictMade:
+				if e.kind == tree.File && e.linked == 0 {
+					bad = protocolError("TREE_VERDICTS says that entry %d was made, which is a file", e.no)
+				}
 			case wire.VerdictFailed:
 				if failed[0].No != e.no {
 					bad = protocolError("TREE_VERDICTS has a failure of entry %d instead of %d", failed[0].No, e.no)
@@ -776,11 +783,34 @@ func (e *treeEntry) open() (*fileSource, error) {
 		return nil, vanished(err)
 	}
 	src, err := newFileSource(f)
+	if err == nil {
+		err = e.stands(src.info)
+	}
 	if err != nil {
 		_ = f.Close()
 		return nil, err
 	}
 	return src, nil
+}
+
+// stands is errSourceChanged where the file that was opened, which is info, is another than the manifest tells of, and what that says would give
+// its content to somebody else, privileges to its content, or its content to other names.
+func (e *treeEntry) stands(info fs.FileInfo) error {
+	if !e.exact {
+		return nil
+	}
+	uid, gid, ok := durable.OwnerOf(info)
+	wasUID, wasGID, was := durable.OwnerOf(e.info)
+	id, _ := durable.IDOf(info)
+	wasID, _ := durable.IDOf(e.info)
+	switch {
+	case ok != was || uid != wasUID || gid != wasGID:
+	case e.shared && (id.Dev != wasID.Dev || id.Inode != wasID.Inode):
+	case e.caps && !sameVersion(info, e.info):
+	default:
+		return nil
+	}
+	return fmt.Errorf("another file has its name since the directory was read: %w", errSourceChanged)
 }
 
 // takeAck takes what became of packs and entries.
