@@ -136,12 +136,12 @@ func TestLinksAndRules(t *testing.T) {
 		there map[string]string
 		want  string // of a, b and c
 	}{
-		"ignore existing, the first":   {Options{IgnoreExisting: true}, map[string]string{"a": "old"}, "old old old"},
+		"ignore existing, the first":   {Options{IgnoreExisting: true}, map[string]string{"a": "old"}, "old new new"},
 		"ignore existing, another":     {Options{IgnoreExisting: true}, map[string]string{"b": "old"}, "new old new"},
 		"existing, not the first":      {Options{Existing: true}, map[string]string{"b": "older", "c": "older"}, "- new new"},
 		"existing, the first":          {Options{Existing: true}, map[string]string{"a": "older", "c": "older"}, "new - new"},
 		"update, another is newer":     {Options{Update: true}, map[string]string{"b": "newer"}, "new newer new"},
-		"update, the first is newer":   {Options{Update: true}, map[string]string{"a": "newer", "b": "no"}, "newer newer newer"},
+		"update, the first is newer":   {Options{Update: true}, map[string]string{"a": "newer", "b": "no"}, "newer new new"},
 		"no clobber, the first":        {Options{NoClobber: true}, map[string]string{"a": "other"}, "other new new"},
 		"no clobber, another":          {Options{NoClobber: true}, map[string]string{"c": "other"}, "new new other"},
 		"no clobber, the same content": {Options{NoClobber: true}, map[string]string{"a": "new", "b": "new"}, "new new new"},
@@ -304,26 +304,65 @@ func TestArchivedRoundTrip(t *testing.T) {
 	}
 }
 
-// Hard links to a file that a rule has left as it was are in no receipt, since nobody has compared it, and all else is.
-func TestReceiptWithLinksToWhatWasLeft(t *testing.T) {
-	h := newHost(t, kinds[0])
-	src := filepath.Join(t.TempDir(), "src")
-	for _, n := range []string{"a", "d"} {
-		mustWrite(t, filepath.Join(src, n), []byte(n), 0o644)
-	}
-	for from, to := range map[string]string{"a": "b", "d": "e"} {
-		if err := os.Link(filepath.Join(src, from), filepath.Join(src, to)); err != nil {
-			t.Skip(err)
+// Where a rule leaves the first name of a file as it is at the target the next one stands for it: all others are the file that the sender has, are
+// linked with each other, and are in the receipt.
+func TestLinksToWhatWasLeft(t *testing.T) {
+	overAll(t, func(t *testing.T, h *host) {
+		src := filepath.Join(t.TempDir(), "src")
+		want := map[string][]byte{}
+		for name, data := range map[string][]byte{"a": []byte("a"), "empty": nil, "large": randomBytes(1, 600<<10)} {
+			mustWrite(t, filepath.Join(src, name+"1"), data, 0o644)
+			for _, other := range []string{"2", "3", "4"} {
+				if err := os.Link(filepath.Join(src, name+"1"), filepath.Join(src, name+other)); err != nil {
+					t.Skip(err)
+				}
+				want[name+other] = data
+			}
 		}
-	}
-	mustWrite(t, h.path("to/a"), []byte("other"), 0o644)
-	for range 2 { // the second time the link is there
-		wantList(t, h.mustSend(Options{Archive: true, Receipts: true, Update: true}, "to", src+"/"), h.server.ID(), "/inbox/to", map[string][]byte{"d": []byte("d"), "e": []byte("d")})
-		mustHaveLinks(t, h.path("to"), src)
-	}
-	back := filepath.Join(t.TempDir(), "back")
-	mustWrite(t, filepath.Join(back, "a"), []byte("another"), 0o644)
-	wantList(t, h.mustGet(Options{Archive: true, Receipts: true, Update: true}, back, "to/"), h.client.ID(), "", map[string][]byte{"d": []byte("d"), "e": []byte("d")})
+		back := filepath.Join(t.TempDir(), "back")
+		mustHave := func(dir string) {
+			t.Helper()
+			for _, name := range []string{"a", "empty", "large"} {
+				if b, err := os.ReadFile(filepath.Join(dir, name+"1")); err != nil || string(b) != "other" {
+					t.Errorf("%s1: %q, %v", name, b, err)
+				}
+				for _, n := range []string{"2", "3", "4"} {
+					mustEqualFile(t, filepath.Join(dir, name+n), filepath.Join(src, name+n))
+				}
+			}
+			groups := map[string]int{}
+			for _, first := range linkGroups(t, dir) {
+				groups[first]++
+			}
+			if fmt.Sprint(groups) != "map[a2:3 empty2:3 large2:3]" {
+				t.Errorf("%v", groups)
+			}
+		}
+		newer := time.Now()
+		for _, name := range []string{"a1", "empty1", "large1"} {
+			for _, dir := range []string{h.path("to"), h.path("plain"), back} {
+				mustWrite(t, filepath.Join(dir, name), []byte("other"), 0o644)
+				if err := os.Chtimes(filepath.Join(dir, name), newer, newer); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		o := Options{Archive: true, Update: true}
+		for range 2 {
+			h.mustSend(o, "plain", src+"/")
+			mustHave(h.path("plain"))
+		}
+		o.Receipts = true
+		for range 2 { // the second time all of it is there
+			wantList(t, h.mustSend(o, "to", src+"/"), h.server.ID(), "/inbox/to", want)
+			mustHave(h.path("to"))
+		}
+		h.mustSend(Options{Archive: true}, "full", src+"/")
+		for range 2 {
+			wantList(t, h.mustGet(o, back, "full/"), h.client.ID(), "", want)
+			mustHave(back)
+		}
+	})
 }
 
 // What the manifest says of a file is not given to another one that has its name by now.

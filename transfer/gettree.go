@@ -318,6 +318,7 @@ func (w *getTree) alone(slot *treeSlot, e sink.TreeEntry) {
 			}
 			if !t.other {
 				w.recv.came(e.No)
+				w.recv.came(e.Link) // in whose place it may stand
 			}
 		case w.ctx.Err() != nil:
 			return

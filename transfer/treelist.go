@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"xfer/crypto"
 	"xfer/transfer/tree"
 	"xfer/transfer/wire"
 )
@@ -18,13 +19,14 @@ type treeList struct {
 	roots  map[uint64]ListedFile
 	linked []linkedFile
 	lost   map[string]bool // of linked
-	left   map[uint64]bool // entries that linked may be of, and that a rule left as they were
 }
 
 // linkedFile is a hard link to an earlier entry.
 type linkedFile struct {
 	path string
 	to   uint64
+	// empty: it has no content
+	empty bool
 }
 
 // settled notes an entry that is there.
@@ -36,24 +38,19 @@ func (l *treeList) settled(e *treeEntry, code wire.VerdictCode) {
 	defer l.mu.Unlock()
 	switch code {
 	case wire.VerdictUpdate, wire.VerdictSame, wire.VerdictMeta, wire.VerdictMade:
-	case wire.VerdictSkip:
-		if e.shared {
-			if l.left == nil {
-				l.left = map[uint64]bool{}
-			}
-			l.left[e.no] = true
-		}
-		return
 	default:
 		return
 	}
 	if e.linked != 0 && !e.asked {
-		l.linked = append(l.linked, linkedFile{e.at, e.linked})
+		l.linked = append(l.linked, linkedFile{e.at, e.linked, e.size() == 0})
 		return
 	}
 	f := ListedFile{Root: e.root, Size: e.length, Path: e.at}
 	if e.shared {
 		l.roots[e.no] = f
+	}
+	if _, known := l.roots[e.linked]; e.linked != 0 && !known { // it stands for one that a rule has left as it was
+		l.roots[e.linked] = f
 	}
 	l.add(f, code == wire.VerdictUpdate)
 }
@@ -104,8 +101,8 @@ func (l *treeList) all() ([]ListedFile, error) {
 			continue
 		}
 		f, ok := l.roots[link.to]
-		if l.left[link.to] {
-			continue // what it is nobody has sent or compared
+		if !ok && link.empty { // it was there as a file of its own
+			f, ok = ListedFile{Root: crypto.Sum(nil)}, true
 		}
 		if !ok {
 			return nil, &Error{Op: "check the receipt", Path: link.path, Kind: KindVerify, Err: errors.New("it is a hard link to what was not sent")}

@@ -805,7 +805,7 @@ func (e *treeEntry) stands(info fs.FileInfo) error {
 	wasID, _ := durable.IDOf(e.info)
 	switch {
 	case ok != was || uid != wasUID || gid != wasGID:
-	case e.shared && (id.Dev != wasID.Dev || id.Inode != wasID.Inode):
+	case (e.shared || e.linked != 0) && (id.Dev != wasID.Dev || id.Inode != wasID.Inode):
 	case e.caps && !sameVersion(info, e.info):
 	default:
 		return nil

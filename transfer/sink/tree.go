@@ -70,6 +70,7 @@ type TreeEntry struct {
 	// Shared: a later entry may be a hard link to this file. Only then its name is remembered. A link to any other entry is a
 	// file like those without links.
 	Shared bool
+	stands uint64 // the entry that it is in the place of, for links to that: a rule has left that one as it was
 }
 
 // VerdictCode is what becomes of an entry.

@@ -260,13 +260,13 @@ func TestNoLinksToWhatMayNotBeReplaced(t *testing.T) {
 	}
 }
 
-// Who may not read a file gets no other name of it, by saying that it is one of the links of his own.
-func TestNoLinksToWhatMayNotBeRead(t *testing.T) {
+// A file that a rule leaves as it is gets no other name: nobody has looked whether it is the one that the sender has, or may be read.
+func TestNoLinksToWhatIsLeft(t *testing.T) {
 	f := crashfs.New(1)
 	d := mustOpen(t, f, Options{})
 	must(t, f.Mkdir("top", 0o755))
 	must(t, durable.WriteFile(f, "top/victim", []byte("secret"), 0o600))
-	for rights, want := range map[Rights]VerdictCode{Put | RStat: VerdictNew, All: VerdictLinked} {
+	for rights, want := range map[Rights]VerdictCode{Put | RStat: VerdictNew, All: VerdictNew} {
 		tree, err := d.View("alice", rights).BeginTree(context.Background(), TreeSpec{Path: mustPath(t, "top"), IgnoreExisting: true})
 		must(t, err)
 		tree.Take(TreeEntry{Kind: Directory, NoMeta: true})

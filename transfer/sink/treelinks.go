@@ -32,7 +32,7 @@ type sharedFiles struct {
 const (
 	sharedAwaited byte = iota // not there yet
 	sharedThere
-	sharedLeft // there, and left as it is by a rule: it may be another file than the sender has
+	sharedLeft // left as it is by a rule: it may be another file than the sender has, and the next of its names stands for it
 )
 
 func (s *sharedFiles) init(t *Tree) {
@@ -51,7 +51,13 @@ func (s *sharedFiles) add(no uint64, path string, state byte) (at int64, err err
 		return -1, nil
 	}
 	b := append(binary.BigEndian.AppendUint16([]byte{state}, uint16(len(path))), path...)
-	if at, err = s.names.append(b); err == nil {
+	at, err = s.names.append(b)
+	i, known, err2 := s.search(no)
+	switch err = errors.Join(err, err2); {
+	case err != nil:
+	case known: // it was left, and another name stands for it
+		err = s.index.set(i*16+8, binary.BigEndian.AppendUint64(nil, uint64(at)))
+	default:
 		_, err = s.index.append(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, no), uint64(at)))
 	}
 	if err != nil {
@@ -61,40 +67,48 @@ func (s *sharedFiles) add(no uint64, path string, state byte) (at int64, err err
 }
 
 // mark says that the file noted at is there; -1 is none.
-func (s *sharedFiles) mark(at int64) { s.markAs(at, sharedThere) }
-
-func (s *sharedFiles) markAs(at int64, state byte) {
+func (s *sharedFiles) mark(at int64) {
 	if at < 0 {
 		return
 	}
-	if err := s.names.set(at, state); err != nil {
+	if err := s.names.set(at, []byte{sharedThere}); err != nil {
 		s.t.fault(err)
 	}
 }
 
 // look finds where entry no is noted.
 func (s *sharedFiles) look(no uint64) (at int64, known bool, err error) {
-	lo, hi := int64(0), s.index.len()/16
-	end := hi
-	var b [16]byte
-	for lo < hi {
-		mid := (lo + hi) / 2
-		if _, err := s.index.ReadAt(b[:], mid*16); err != nil {
-			return 0, false, err
+	i, known, err := s.search(no)
+	if err != nil || !known {
+		return 0, false, err
+	}
+	var b [8]byte
+	_, err = s.index.ReadAt(b[:], i*16+8)
+	return int64(binary.BigEndian.Uint64(b[:])), err == nil, err
+}
+
+// search finds the record of entry no in the index.
+func (s *sharedFiles) search(no uint64) (i int64, known bool, err error) {
+	end := s.index.len() / 16
+	lo, hi := int64(0), end
+	var b [8]byte
+	number := func(i int64) uint64 {
+		if err == nil {
+			_, err = s.index.ReadAt(b[:], i*16)
 		}
-		if binary.BigEndian.Uint64(b[:]) < no {
+		return binary.BigEndian.Uint64(b[:])
+	}
+	if end == 0 || number(end-1) < no { // the newest, in most cases
+		return end, false, err
+	}
+	for lo < hi && err == nil {
+		if mid := (lo + hi) / 2; number(mid) < no {
 			lo = mid + 1
 		} else {
 			hi = mid
 		}
 	}
-	if lo == end {
-		return 0, false, nil
-	}
-	if _, err := s.index.ReadAt(b[:], lo*16); err != nil {
-		return 0, false, err
-	}
-	return int64(binary.BigEndian.Uint64(b[8:])), binary.BigEndian.Uint64(b[:]) == no, nil
+	return lo, err == nil && number(lo) == no, err
 }
 
 // read returns what is noted at a place.
@@ -108,19 +122,19 @@ func (s *sharedFiles) read(at int64) (path string, state byte, err error) {
 	return path, head[0], err
 }
 
-// find returns the path of entry no, if it is there, and how.
-func (s *sharedFiles) find(no uint64) (path string, state byte, err error) {
+// find returns the path of entry no, if it is there.
+func (s *sharedFiles) find(no uint64) (string, error) {
 	at, known, err := s.look(no)
 	if err != nil {
-		return "", 0, err
+		return "", err
 	}
 	if known {
 		path, state, err := s.read(at)
-		if err != nil || state != sharedAwaited {
-			return path, state, err
+		if err != nil || state == sharedThere {
+			return path, err
 		}
 	}
-	return "", 0, fmt.Errorf("entry %d, which it is a hard link to: %w", no, fs.ErrNotExist)
+	return "", fmt.Errorf("entry %d, which it is a hard link to: %w", no, fs.ErrNotExist)
 }
 
 // takeLink notes a hard link, which is made at the end: the file may still be on its way. One that is there already needs nothing.
@@ -132,13 +146,17 @@ func (t *Tree) takeLink(l *level, e *TreeEntry) Verdict {
 	if !known && !t.shared.full { // it was left out, has failed, or is none
 		return t.takeFile(l, e)
 	}
-	fi, err := t.lookup(l, e.Name)
 	path, state := "", sharedAwaited
-	if known && fi != nil && err == nil {
+	if known {
 		if path, state, err = t.shared.read(to); err != nil {
-			t.fault(err)
+			return t.failed(t.fault(err))
 		}
 	}
+	if state == sharedLeft {
+		e.stands = e.Link
+		return t.takeFile(l, e)
+	}
+	fi, err := t.lookup(l, e.Name)
 	switch {
 	case err != nil:
 		return t.failed(err)
@@ -146,12 +164,12 @@ func (t *Tree) takeLink(l *level, e *TreeEntry) Verdict {
 		return Verdict{Code: VerdictSkip}
 	case fi != nil && fi.IsDir():
 		return t.failed(pathError("link", e.Name, ErrIsDir))
-	case state != sharedAwaited && t.isOne(path, fi):
+	case fi != nil && state == sharedThere && t.isOne(path, fi):
 		l.dir.young = l.dir.young || t.isYoung(fi)
-		if err := t.leads(l, e, state); err != nil {
+		if err := t.leads(l, e, sharedThere); err != nil {
 			return t.failed(err)
 		}
-		if err := t.listLink(t.relative(l.dir, e.Name), state); err != nil {
+		if err := t.listLink(t.relative(l.dir, e.Name)); err != nil {
 			return t.failed(err)
 		}
 		return Verdict{Code: VerdictSame}
@@ -208,12 +226,11 @@ func (t *Tree) makeLinks() error {
 		if err := t.usable(); err != nil {
 			return err
 		}
-		state, err := t.makeLink(to, name)
-		if err == nil {
-			err = t.listLink(name, state)
+		if err = t.makeLink(to, name); err == nil {
+			err = t.listLink(name)
 		}
 		if err == nil {
-			err = t.isThere(no, state)
+			t.Came(no) // not before: what had the name may be anybody's
 		}
 		if err != nil {
 			err = pathError("link", t.beneathTop(name).String(), err)
@@ -230,18 +247,9 @@ func (t *Tree) makeLinks() error {
 	}
 }
 
-// isThere notes that a hard link is there, where others may be links to it: not before, since what had its name may be anybody's.
-func (t *Tree) isThere(no uint64, state byte) error {
-	at, known, err := t.shared.look(no)
-	if err == nil && known {
-		t.shared.markAs(at, state)
-	}
-	return err
-}
-
-// listLink tells of a hard link that is there, to a file of a state of the list. Its file is read: of where it was noted the hash was not.
-func (t *Tree) listLink(name string, state byte) error {
-	if t.spec.There == nil || t.spec.DryRun || state != sharedThere {
+// listLink tells of a hard link that is there. Its file is read: of where it was noted the hash was not.
+func (t *Tree) listLink(name string) error {
+	if t.spec.There == nil || t.spec.DryRun {
 		return nil
 	}
 	at, err := t.d.locate(t.beneathTop(name), 0)
@@ -264,17 +272,12 @@ func (t *Tree) beneathTop(name string) Path {
 	return Path{parts: append(t.spec.Path.Parts(), pathOf(name).parts...)}
 }
 
-// makeLink gives the file of entry to the name, a path beneath the top, as well. It returns what the list says of that file.
-func (t *Tree) makeLink(to uint64, name string) (byte, error) {
-	at, state, err := t.shared.find(to)
+// makeLink gives the file of entry to the name, a path beneath the top, as well.
+func (t *Tree) makeLink(to uint64, name string) error {
+	at, err := t.shared.find(to)
 	if err != nil {
-		return state, err
+		return err
 	}
-	return state, t.linkTo(at, name)
-}
-
-// linkTo gives the file at, a path beneath the top, another name.
-func (t *Tree) linkTo(at, name string) error {
 	from, p := t.beneathTop(at), t.beneathTop(name)
 	for range 3 {
 		a, b, err := t.tryLink(from, p)

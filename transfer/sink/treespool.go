@@ -83,18 +83,18 @@ func (s *spool) ReadAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// set changes the byte at off.
-func (s *spool) set(off int64, b byte) error {
+// set changes the bytes at off, which were appended together.
+func (s *spool) set(off int64, b []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case off >= s.size:
-		s.tail[off-s.size] = b
+		copy(s.tail[off-s.size:], b)
 		return nil
 	case s.f == nil:
 		return ErrClosed
 	}
-	return writeAt(s.f, []byte{b}, off)
+	return writeAt(s.f, b, off)
 }
 
 // reader reads it from its beginning to where its end is now.

@@ -176,13 +176,13 @@ func (t *Tree) takeFile(l *level, e *TreeEntry) Verdict {
 	case fi.IsDir():
 		return t.failed(pathError("publish", e.Name, ErrIsDir))
 	case t.spec.IgnoreExisting:
-		return t.skipFile(l, e, fi)
+		return t.skipFile(l, e)
 	case !fi.Mode().IsRegular() && t.noReplace:
 		return t.failed(existError(e.Name))
 	case !fi.Mode().IsRegular():
 		return t.wantFile(l, e, VerdictUpdate)
 	case t.isNewer(e, fi):
-		return t.skipFile(l, e, fi)
+		return t.skipFile(l, e)
 	case fi.Size() != e.Size && t.noReplace:
 		return t.failed(existError(e.Name))
 	case fi.Size() != e.Size:
@@ -219,19 +219,26 @@ func (t *Tree) sameFile(l *level, e *TreeEntry, fi fs.FileInfo) Verdict {
 
 // leads notes that the file of the entry is there, for hard links to it.
 func (t *Tree) leads(l *level, e *TreeEntry, state byte) error {
-	if !e.Shared {
+	no, ok := e.shares()
+	if !ok {
 		return nil
 	}
-	_, err := t.shared.add(e.No, t.relative(l.dir, e.Name), state)
+	_, err := t.shared.add(no, t.relative(l.dir, e.Name), state)
 	return err
 }
 
-// skipFile leaves a file as it is. Hard links to it are still made, but for whom it is not to be read: he might give it a name under which it is.
-func (t *Tree) skipFile(l *level, e *TreeEntry, fi fs.FileInfo) Verdict {
-	if fi.Mode().IsRegular() && t.v.rights&Get != 0 {
-		if err := t.leads(l, e, sharedLeft); err != nil {
-			return t.failed(err)
-		}
+// shares returns the number under which hard links refer to the file, if there may be any.
+func (e *TreeEntry) shares() (no uint64, ok bool) {
+	if e.stands != 0 {
+		return e.stands, true
+	}
+	return e.No, e.Shared
+}
+
+// skipFile leaves a file as it is: no link to it would have the content that the sender has.
+func (t *Tree) skipFile(l *level, e *TreeEntry) Verdict {
+	if err := t.leads(l, e, sharedLeft); err != nil {
+		return t.failed(err)
 	}
 	return Verdict{Code: VerdictSkip}
 }
@@ -253,10 +260,11 @@ func (t *Tree) wantFile(l *level, e *TreeEntry, code VerdictCode) Verdict {
 
 // expects notes where the file of the entry is to be, for hard links to it; -1 where there are none.
 func (t *Tree) expects(l *level, e *TreeEntry) (int64, error) {
-	if !e.Shared {
+	no, ok := e.shares()
+	if !ok {
 		return -1, nil
 	}
-	return t.shared.add(e.No, t.relative(l.dir, e.Name), sharedAwaited)
+	return t.shared.add(no, t.relative(l.dir, e.Name), sharedAwaited)
 }
 
 func (t *Tree) wantIn(l *level, e *TreeEntry, w *wanted) (err error) {
