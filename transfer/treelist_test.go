@@ -156,3 +156,22 @@ func TestVerifyOfATree(t *testing.T) {
 		t.Errorf("sent: %v", err)
 	}
 }
+
+// A file that changes before it is sent once more, for its stream was lost, is not listed as what the receiver may not have.
+func TestAFileThatIsSentTwiceIsListedAsOne(t *testing.T) {
+	one, two := []crypto.Digest{crypto.Sum([]byte("1"))}, []crypto.Digest{crypto.Sum([]byte("2"))}
+	for _, list := range []bool{true, false} {
+		ts := (&session{}).newTreeSend(2, treeHooks{})
+		ts.list = list
+		e := []*treeEntry{{at: "a"}}
+		ts.packed(e, one, []int64{1})
+		ts.packed(e, one, []int64{1})
+		if ts.err != nil {
+			t.Errorf("sent twice: %v", ts.err)
+		}
+		ts.packed(e, two, []int64{1})
+		if retryable(ts.err) != list {
+			t.Errorf("another content, list %v: %v", list, ts.err)
+		}
+	}
+}

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"errors"
+	"fmt"
 	"io"
 
 	"xfer/crypto"
@@ -125,9 +126,7 @@ func (w *packWork) send(st *stream, _ *sendBuffer) error {
 	}
 	t.mu.Lock()
 	_, there := t.flights[w.number]
-	for i, e := range packed {
-		e.root, e.length = roots[i], sizes[i]
-	}
+	t.packed(packed, roots, sizes)
 	w.flight.bytes, w.flight.entries = content, packed
 	if len(packed) == 0 {
 		delete(t.flights, w.number)
@@ -156,6 +155,17 @@ func (w *packWork) send(st *stream, _ *sendBuffer) error {
 	}
 	t.hook.sent(content)
 	return nil
+}
+
+// packed notes what is about to be sent of entries. Where a file was sent before, and has changed since, nobody knows which of both the receiver has
+// taken; a receipt needs that, and so it is found out in another session. t.mu is held.
+func (t *treeSend) packed(list []*treeEntry, roots []crypto.Digest, sizes []int64) {
+	for i, e := range list {
+		if t.list && e.packed && e.root != roots[i] {
+			t.failLocked(&lostError{fmt.Errorf("%q changed before it was sent once more", e.at)})
+		}
+		e.root, e.length, e.packed = roots[i], sizes[i], true
+	}
 }
 
 // limit is how large a file may be in a pack that has n bytes.

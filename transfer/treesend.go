@@ -58,6 +58,7 @@ type treeEntry struct {
 	length int64
 	shared bool // later entries may be hard links to it
 	linked uint64
+	packed bool // it was sent in a pack
 
 	run any // what the caller keeps with it
 }

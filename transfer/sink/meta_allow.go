@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"io/fs"
 	"os"
 	"strings"
 
@@ -72,7 +73,14 @@ func (m *Meta) knownLoss(file bool) Unkept {
 		return 0
 	}
 	u := m.eff.unkept
-	if file && m.HasMode && m.HasOwner && m.Mode&setIDs != 0 && !m.eff.special {
+	lost := m.Mode & setIDs
+	if m.eff.special && m.eff.uid >= 0 {
+		lost &^= fs.ModeSetuid
+	}
+	if m.eff.special && m.eff.gid >= 0 {
+		lost &^= fs.ModeSetgid
+	}
+	if file && m.HasMode && m.HasOwner && lost != 0 {
 		u |= UnkeptSpecial
 	}
 	return u

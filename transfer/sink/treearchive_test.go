@@ -303,3 +303,20 @@ func TestDirectoriesOfAnArchiveAreClosedMeanwhile(t *testing.T) {
 		}
 	}
 }
+
+// What is lost is told each time, also where nothing is to be set any more.
+func TestWhatIsLostIsToldAgain(t *testing.T) {
+	f := crashfs.New(1)
+	v := asUser(mustOpen(t, f, Options{}), 8).View("alice", All|SpecialModes)
+	for mode, want := range map[fs.FileMode]string{fs.ModeSetuid | 0o755: "special-modes", fs.ModeSetgid | 0o755: "", 0o755: ""} {
+		es := []TreeEntry{
+			{Kind: Directory, Meta: Meta{Mode: 0o755, HasMode: true, MTime: noon, HasMTime: true, HasOwner: true, UID: 7, GID: 8}},
+			{No: 1, Kind: File, Name: "a", Size: 1, Meta: Meta{Mode: mode, HasMode: true, MTime: noon, HasMTime: true, HasOwner: true, UID: 7, GID: 8}},
+		}
+		for range 2 {
+			if _, u := sendArchive(t, v, TreeSpec{}, es); strings.Join(u.Words(), " ") != want {
+				t.Errorf("%v: not kept: %q, want %q", mode, u.Words(), want)
+			}
+		}
+	}
+}
