@@ -147,13 +147,14 @@ func (c *clientSettings) settings() ([]setting, error) {
 
 var errNoList = errors.New("want text, a number or true or false")
 
-// readConfig reads the files, the most special first; without explicit, those that are missing are skipped.
+// readConfig reads the files, the most special first; without explicit, those that are missing are skipped, and so are those of the
+// system that are not for us to read, as in a folder that was made by root for its own keys.
 func readConfig(files []string, explicit bool) ([]*config, error) {
 	var all []*config
-	for _, name := range files {
+	for i, name := range files {
 		c, err := readConfigFile(name)
 		if err != nil {
-			if !explicit && (errors.Is(err, fs.ErrNotExist) || len(all) > 0 && errors.Is(err, fs.ErrPermission)) {
+			if !explicit && (errors.Is(err, fs.ErrNotExist) || i > 0 && errors.Is(err, fs.ErrPermission)) {
 				continue
 			}
 			var ce *cliError

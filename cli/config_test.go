@@ -298,3 +298,24 @@ func FuzzParseConfig(f *testing.F) {
 		}
 	})
 }
+
+// A folder of the system that is not for us to read, since root has its keys in it, is no reason to do nothing.
+func TestConfigurationThatIsNotForUsToRead(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root reads everything")
+	}
+	dir := filepath.Join(t.TempDir(), "closed")
+	if err := os.Mkdir(dir, 0); err != nil {
+		t.Fatal(err)
+	}
+	system := filepath.Join(dir, "config.toml")
+	if all, err := readConfig([]string{filepath.Join(t.TempDir(), "none"), system}, false); err != nil || len(all) != 0 {
+		t.Errorf("%d files, %v", len(all), err)
+	}
+	if _, err := readConfig([]string{system}, false); err == nil {
+		t.Error("our own file, which is not for us to read, is passed over")
+	}
+	if _, err := readConfig([]string{filepath.Join(t.TempDir(), "none"), system}, true); err == nil {
+		t.Error("a file that was named is passed over")
+	}
+}
