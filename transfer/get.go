@@ -40,6 +40,7 @@ type getTask struct {
 	fresh   bool
 	resumed bool
 	counted bool // it has arrived, and is among the files of the result
+	most    highWater
 }
 
 func (t *getTask) wasCounted() bool { return t.counted }
@@ -386,7 +387,7 @@ func (g *getter) file(ctx context.Context, cs *clientSession, t *getTask, p sink
 	var left *sink.Unkept
 	row := g.m.starts(t.shown, t.size)
 	defer g.m.ends(row)
-	done := tally{m: g.m, row: row}
+	done := tally{m: g.m, row: row, most: &t.most}
 	f.accept = func(ctx context.Context, o wire.Open, busy func()) (accepted, error) {
 		o.Compare, o.RootHash = wire.CompareMTime, nil
 		if g.c.Options.Checksum || g.c.Options.Receipts {

@@ -343,7 +343,7 @@ func (w *getTree) stored(no uint64, n, crossed int64) {
 	if e == nil {
 		return
 	}
-	w.task.whole.addLoose(n)
+	w.g.m.reached(&w.task.whole.most, w.task.whole.addLoose(n))
 	w.g.m.sent(crossed)
 	w.g.m.acked(n)
 }

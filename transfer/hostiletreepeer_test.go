@@ -81,9 +81,12 @@ func (p *treePeer) serve(caps []string) {
 			return
 		}
 		var m any
-		if h.Type == wire.TPack {
+		switch h.Type {
+		case wire.TPack:
 			m, err = p.r.Pack(h, make([]byte, wire.MaxPack+64))
-		} else {
+		case wire.TData:
+			m, err = p.r.Data(h, make([]byte, wire.MaxPayload+64))
+		default:
 			m, err = p.r.Message(h)
 		}
 		if err != nil {

@@ -23,7 +23,7 @@ type meter struct {
 	doneFiles int64
 	began     time.Time
 	lastTold  time.Time
-	lastWork  time.Time // last progress
+	lastWork  time.Time // when more was done than ever before in the run
 	rate      float64
 	rateAt    time.Time
 	rateFrom  time.Time // of the first payload
@@ -138,7 +138,6 @@ func (m *meter) acked(n int64) {
 	}
 	m.live += n
 	m.doneBytes += n
-	m.lastWork = time.Now()
 	m.tick()
 }
 
@@ -147,7 +146,6 @@ func (m *meter) holes(n int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.doneBytes += n
-	m.lastWork = time.Now()
 	m.tick()
 }
 
@@ -156,6 +154,20 @@ func (m *meter) resumed(n int64) {
 	defer m.mu.Unlock()
 	m.doneBytes += n
 	m.tick()
+}
+
+// highWater is how much of a file, or of a tree, was done at most in a run. What is lost with a session and done again is no progress:
+// else a peer that takes everything and keeps nothing would be tried for ever.
+type highWater struct{ bytes int64 } // guarded by meter.mu
+
+// reached notes that bytes of what h is about are done; it is progress where they were never so many.
+func (m *meter) reached(h *highWater, bytes int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if bytes > h.bytes {
+		h.bytes = bytes
+		m.lastWork = time.Now()
+	}
 }
 
 // undone takes back what an attempt had counted that ended without a receipt.
@@ -190,8 +202,9 @@ func (m *meter) moved(f *largeFile, n int64) {
 // tally counts what one attempt at a file has done. What a goroutine that is still at work for it tells after its end
 // no longer counts: the next attempt finds it.
 type tally struct {
-	m   *meter
-	row *largeFile // may be nil
+	m    *meter
+	row  *largeFile // may be nil
+	most *highWater // may be nil
 
 	mu   sync.Mutex
 	n    int64
@@ -207,6 +220,9 @@ func (t *tally) add(n int64, tell func(int64)) {
 	}
 	t.n += n
 	t.m.moved(t.row, n)
+	if t.most != nil {
+		t.m.reached(t.most, t.n)
+	}
 	tell(n)
 }
 

@@ -11,11 +11,11 @@ import (
 )
 
 // patience decides how long a run goes on over a bad network: exponential backoff from 200 ms to 10 s, started anew by any
-// progress, and given up after retryFor without progress.
+// progress, and given up after retryFor without progress. Progress is that more is done than ever before in the run.
 type patience struct {
 	retryFor  time.Duration
 	b         *backoff.ExponentialBackOff
-	since     time.Time // of the last progress, or of the first try
+	since     time.Time // of the last progress, or of the first try, without long work of the peer after it
 	attempt   int       // since then
 	connected bool      // since then
 }
@@ -32,6 +32,17 @@ func (p *patience) progressed(at time.Time) {
 	if at.After(p.since) {
 		p.since, p.attempt, p.connected = at, 0, false
 		p.b.Reset()
+	}
+}
+
+// worked is told from when to when the peer was at work in a session that was lost. Work that took retryFor or longer does not
+// count as time without progress. It is no progress either: what surrounds it counts, and so there is an end to it.
+func (p *patience) worked(from, to time.Time) {
+	if p.since.After(from) {
+		from = p.since
+	}
+	if d := to.Sub(from); p.retryFor > 0 && d >= p.retryFor {
+		p.since = p.since.Add(d)
 	}
 }
 

@@ -89,12 +89,11 @@ func (r *run[T]) connect() (*clientSession, error) {
 	return cs, err
 }
 
-// lasted counts a session in which the peer was at work for as long as we are patient as progress: nothing else may have
-// come of it yet, but the network was good.
+// lasted sees that it costs no patience when the peer was at work for as long as we are patient: nothing may have come of it
+// yet, but the network was good.
 func (r *run[T]) lasted(cs *clientSession) {
-	if d := time.Duration(cs.progress.Load()); r.pat.retryFor > 0 && d >= r.pat.retryFor {
-		r.pat.progressed(cs.began.Add(d))
-	}
+	r.pat.progressed(r.m.progressAt())
+	r.pat.worked(cs.began, cs.began.Add(time.Duration(cs.progress.Load())))
 }
 
 // again waits before the next try; false when there is none.

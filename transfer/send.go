@@ -57,6 +57,7 @@ type sendTask struct {
 	fresh   bool
 	resumed bool // what was there before this run has been counted
 	counted bool // it has arrived, and is among the files of the result
+	most    highWater
 }
 
 func (t *sendTask) wasCounted() bool { return t.counted }
@@ -348,7 +349,7 @@ func (t *sendTask) sameSource(src source) error {
 		if _, err := rand.Read(t.id[:]); err != nil {
 			return err
 		}
-		t.moving = true
+		t.moving, t.most = true, highWater{}
 	}
 	t.seen = fp
 	return nil
@@ -387,7 +388,7 @@ func (s *sender) file(ctx context.Context, cs *clientSession, t *sendTask, dst w
 	f.verify = s.c.Options.Resume == "verify" || src.Fresh()
 	row := s.m.starts(t.shown, src.Size())
 	defer s.m.ends(row)
-	done := tally{m: s.m, row: row}
+	done := tally{m: s.m, row: row, most: &t.most}
 	f.onAcked = func(n int64) { done.add(n, s.m.acked) }
 	f.onZeros = func(n int64) { done.add(n, s.m.holes) }
 	f.onResumed = func(n int64) {

@@ -46,6 +46,8 @@ type treeTask struct {
 	late      map[string]any  // the *sendTask or *getTask of each file that is sent by itself
 	known     bool            // all entries have been found, in this session or an earlier one
 	loose     int64           // bytes that were counted as arrived of files that have not come to their end
+
+	most highWater // of loose
 }
 
 // maxTold is how much of that is remembered, in bytes.
@@ -168,11 +170,12 @@ func (t *treeTask) whole() bool {
 	return !was
 }
 
-// addLoose counts bytes of files that have arrived and not come to their end.
-func (t *treeTask) addLoose(n int64) {
+// addLoose counts bytes of files that have arrived and not come to their end, and returns how many there are.
+func (t *treeTask) addLoose(n int64) int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.loose += n
+	return t.loose
 }
 
 // again prepares the next session after one that was lost.
@@ -286,7 +289,7 @@ func (s *sender) treeOnce(ctx context.Context, cs *clientSession, task *treeTask
 		},
 		sent: s.m.sent,
 		acked: func(n int64) {
-			task.addLoose(n)
+			s.m.reached(&task.most, task.addLoose(n))
 			s.m.acked(n)
 		},
 		file: func(ctx context.Context, e *treeEntry) error { return s.treeFile(ctx, cs, t, task, e) },
