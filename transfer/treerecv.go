@@ -45,6 +45,7 @@ type treeRecv struct {
 	list  *listHash      // of the files that are there; nil: nobody asked for it
 	dec   *tree.Decoder
 	next  uint64        // number of the next entry
+	whole bool          // the last part was taken; of the goroutine of the tree
 	here  atomic.Uint64 // files that were there as they should be
 
 	stopped chan struct{} // closed at the end
@@ -385,6 +386,7 @@ func (t *treeRecv) part(m wire.TreePart) error {
 	t.parts--
 	t.mu.Unlock()
 	t.s.send(t.id, answer)
+	t.whole = m.Last
 	if m.Last && t.hook != nil {
 		t.hook.whole()
 	}
@@ -715,7 +717,8 @@ func (t *treeRecv) stillBusy() {
 
 // remove takes names away that the sender was told of.
 func (t *treeRecv) remove(m wire.TreeDelete) error {
-	if t.open.Flags&wire.TreeMayDelete == 0 || t.open.Flags&wire.TreeDryRun != 0 || !t.last {
+	const announced = wire.TreeMayDelete | wire.TreeTellExtra
+	if t.open.Flags&announced != announced || t.open.Flags&wire.TreeDryRun != 0 || !t.whole {
 		return protocolError("TREE_DELETE that was not announced")
 	}
 	refused, err := t.settle()
@@ -767,10 +770,7 @@ func (t *treeRecv) settle() (refused, err error) {
 // commit ends the tree well.
 func (t *treeRecv) commit(m wire.TreeCommit) (int64, error) {
 	manifest := wire.Hash(t.hash.Sum())
-	t.mu.Lock()
-	last := t.last
-	t.mu.Unlock()
-	if !last || m.Entries != t.next || m.Manifest != manifest {
+	if !t.whole || m.Entries != t.next || m.Manifest != manifest {
 		return 0, &wire.ProtocolError{Code: wire.CodeRootMismatch, Msg: "TREE_COMMIT of another manifest than the one that came"}
 	}
 	t.storing.Wait()

@@ -164,6 +164,7 @@ type Tree struct {
 	settled  bool   // what came is durable, so that names may be removed
 	finished bool   // Finish has come to its end
 
+	mayGo  mayGo
 	shared sharedFiles
 
 	youngAfter int64        // the change time, in ns, after which something may not be durable
@@ -222,6 +223,7 @@ func (v *View) BeginTree(ctx context.Context, spec TreeSpec) (*Tree, error) {
 	t.cache.init(t)
 	t.group.init(t)
 	t.dirs, t.links = t.newSpool("dirs"), t.newSpool("links")
+	t.mayGo = newMayGo()
 	t.shared.init(t)
 	t.beat.Store(time.Now().UnixNano())
 	if !spec.DryRun {

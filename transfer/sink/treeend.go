@@ -22,10 +22,12 @@ func (t *Tree) EndManifest() (before int64, err error) {
 }
 
 // Remove removes p, which is beneath the top directory: a directory only where it is empty. With Backup what is no directory is
-// moved there. It is called between EndManifest and Finish, by their goroutine. What was Put is published and durable
+// moved there. Only what Extra told is removed, and what is in the way of an entry that failed with ErrIsDir or ErrNotDir, with all beneath:
+// the first 4,194,304 such names of a tree. It is called between EndManifest and Finish, by their goroutine. What was Put is published and durable
 // before the first name goes, so that a file which moved within the source is at no time gone under both of its names.
 //
-// RDelete is needed. Errors: ErrDenied, ErrBadPath, fs.ErrNotExist, *SyncError, and of the disk.
+// RDelete is needed. Errors: ErrDenied, ErrBadPath, fs.ErrExist for what is not told, ErrNotDir for what a link leads to, fs.ErrNotExist,
+// *SyncError, and of the disk.
 func (t *Tree) Remove(ctx context.Context, p Path) error {
 	if err := t.v.needChange("remove", RDelete); err != nil {
 		return err
@@ -35,6 +37,9 @@ func (t *Tree) Remove(ctx context.Context, p Path) error {
 	}
 	if n := len(t.spec.Path.parts); t.spec.DryRun || len(p.parts) <= n || !startsWith(p, t.spec.Path) {
 		return pathError("remove", p.String(), ErrBadPath)
+	}
+	if err := t.removable(p); err != nil { // guard: S says what goes only of what R has told
+		return err
 	}
 	if !t.settled {
 		if err := t.settle(ctx); err != nil {

@@ -145,6 +145,7 @@ func (t *Tree) tellExtra(dir durable.FS, p Path) bool {
 	case fi.Mode()&fs.ModeSymlink != 0:
 		kind = Link
 	}
+	t.mayGo.add(&t.mayGo.extra, p)
 	t.spec.Extra(p, kind, size)
 	if kind == Directory {
 		if err := t.tellBeneath(dir, p, fi); err != nil {

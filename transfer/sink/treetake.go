@@ -87,15 +87,19 @@ func (t *Tree) take(e *TreeEntry) Verdict {
 	}
 	switch {
 	case e.Kind == Directory:
-		return t.takeDir(l, e, v, decided)
+		v = t.takeDir(l, e, v, decided)
 	case decided:
-		return v
 	case e.Kind == Link:
-		return t.takeSymlink(l, e)
+		v = t.takeSymlink(l, e)
 	case e.Link != 0:
-		return t.takeLink(l, e)
+		v = t.takeLink(l, e)
+	default:
+		v = t.takeFile(l, e)
 	}
-	return t.takeFile(l, e)
+	if !decided {
+		t.blocked(l, e, v)
+	}
+	return v
 }
 
 // enter leaves the directories that the entry says are left, and returns the one that it is in.
