@@ -20,6 +20,7 @@ const (
 type delta struct {
 	chunks int64               // of the old version that can be compared: whole ones, and the last where both files end there
 	asked  int64               // chunks whose CVs were asked for
+	wait   map[int64]int64     // of those, which questions were not answered: how many chunks by the first
 	cvs    map[int64]crypto.CV // those that have come, and were not compared yet
 	plain  map[int64]bool      // chunks that are sent as if there were no old version
 	open   map[int64]oldGroups // chunks whose groups were asked for
@@ -42,7 +43,7 @@ func (f *sendFile) newDelta(size uint64) *delta {
 		return nil
 	}
 	common := min(int64(min(size, 1<<62)), n)
-	d := &delta{chunks: common >> f.log2, cvs: map[int64]crypto.CV{}, plain: map[int64]bool{}, open: map[int64]oldGroups{}}
+	d := &delta{chunks: common >> f.log2, cvs: map[int64]crypto.CV{}, plain: map[int64]bool{}, open: map[int64]oldGroups{}, wait: map[int64]int64{}}
 	if int64(size) == n {
 		d.chunks = f.total
 	}
@@ -70,6 +71,7 @@ func (d *delta) ask(f *sendFile) {
 		}
 	}
 	f.s.send(f.id, wire.Hashes{Old: true, First: uint64(first), Count: uint64(end - first)})
+	d.wait[first] = end - first
 	d.asked = end
 }
 
@@ -125,9 +127,14 @@ func (f *sendFile) takeOld(m wire.HashList) error {
 	}
 	first := int64(m.First)
 	if !m.Groups {
-		if first+int64(len(m.CVs)) > d.asked {
-			return protocolError("HASHLIST of chunks that were not asked for")
+		n, ok := d.wait[first]
+		if !ok {
+			return nil // not asked for
 		}
+		if int64(len(m.CVs)) != n {
+			return protocolError("HASHLIST of %d CVs, asked for %d", len(m.CVs), n)
+		}
+		delete(d.wait, first)
 		for i, cv := range m.CVs {
 			if c := first + int64(i); d.wants(f, c) {
 				d.cvs[c] = crypto.CV(cv)
