@@ -132,8 +132,20 @@ func TestHostileHashList(t *testing.T) {
 				p.send(id, list(m, values(m)))
 				p.send(id, list(m, values(m)+1))
 			}, noError},
-			"one too many": {before, func(p *treePeer, id uint32, m wire.Hashes) { p.send(id, list(m, values(m)+1)) }, KindProtocol},
-			"one too few":  {before, func(p *treePeer, id uint32, m wire.Hashes) { p.send(id, list(m, values(m)-1)) }, KindProtocol},
+			"one too many": {before, func(p *treePeer, id uint32, m wire.Hashes) {
+				n := values(m)
+				if !m.Groups {
+					n++
+				}
+				p.send(id, list(m, n))
+			}, KindProtocol},
+			"one too few": {before, func(p *treePeer, id uint32, m wire.Hashes) {
+				n := values(m)
+				if !m.Groups {
+					n--
+				}
+				p.send(id, list(m, n))
+			}, KindProtocol},
 			"one group too few": {before, func(p *treePeer, id uint32, m wire.Hashes) {
 				n := values(m)
 				if m.Groups {
