@@ -76,7 +76,7 @@ func mustHaveLinks(t *testing.T, got, want string) {
 
 // Hard links are made whatever sessions are lost, and each file is counted once.
 func TestLinksSurviveLostSessions(t *testing.T) {
-	overAll(t, func(t *testing.T, h *host) {
+	overOne(t, func(t *testing.T, h *host) {
 		src := filepath.Join(t.TempDir(), "src")
 		makeLinks(t, src)
 		files := int64(0)

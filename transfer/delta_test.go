@@ -25,7 +25,7 @@ func changedCopy(b []byte, extents int) []byte {
 
 // Of a file that changed in places only what is near those places is sent.
 func TestOnlyWhatChangedIsSent(t *testing.T) {
-	overAll(t, func(t *testing.T, h *host) {
+	overOne(t, func(t *testing.T, h *host) {
 		const size = 24<<20 + 777
 		was := randomBytes(7, size)
 		for name, c := range map[string]struct {

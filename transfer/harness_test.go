@@ -36,6 +36,16 @@ func overAll(t *testing.T, f func(t *testing.T, h *host)) {
 	}
 }
 
+// overOne is overAll for what is much work and the same over any transport: with -short over TCP alone.
+func overOne(t *testing.T, f func(t *testing.T, h *host)) {
+	if !testing.Short() {
+		overAll(t, f)
+		return
+	}
+	t.Parallel()
+	f(t, newHost(t, kinds[0]))
+}
+
 // host is a server with one root on a loopback port, and a client that it knows.
 type host struct {
 	t      testing.TB

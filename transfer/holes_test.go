@@ -166,7 +166,7 @@ const tebi = int64(1) << 40
 
 // A file of 1 TiB that is nearly all hole takes a moment, and stays one, in both directions.
 func TestSparseFileOfATebibyte(t *testing.T) {
-	overAll(t, func(t *testing.T, h *host) {
+	overOne(t, func(t *testing.T, h *host) {
 		const size = tebi + 12345
 		src := filepath.Join(t.TempDir(), "sparse")
 		mustSparse(t, src, size,
@@ -201,7 +201,7 @@ func TestSparseFileOfATebibyte(t *testing.T) {
 
 // Many islands in few chunks cost what they are, and what is told of the zeros between them.
 func TestManyIslands(t *testing.T) {
-	overAll(t, func(t *testing.T, h *host) {
+	overOne(t, func(t *testing.T, h *host) {
 		var islands []island
 		for i := range int64(1000) {
 			islands = append(islands, island{i * 70_001, randomBytes(uint64(i), 1000+int(i%7)*2000)})
@@ -237,7 +237,7 @@ func TestFileOfOneHole(t *testing.T) {
 // What was cut goes on: in the same run, and in another one after the server was started anew. Nothing is told of holes but
 // that they are there.
 func TestSparseFileIsResumed(t *testing.T) {
-	overAll(t, func(t *testing.T, h *host) {
+	overOne(t, func(t *testing.T, h *host) {
 		const size = tebi
 		src := filepath.Join(t.TempDir(), "sparse")
 		var islands []island
@@ -290,7 +290,7 @@ func TestSparseFileIsResumed(t *testing.T) {
 
 // Data that is written into a hole while the file is sent is noticed.
 func TestHoleIsFilledMeanwhile(t *testing.T) {
-	overAll(t, func(t *testing.T, h *host) {
+	overOne(t, func(t *testing.T, h *host) {
 		for _, times := range []int{1, 1000} {
 			src := filepath.Join(t.TempDir(), "sparse")
 			mustSparse(t, src, 1<<34, island{5, randomBytes(1, 8<<20)}, island{1<<33 + 5, randomBytes(2, 8<<20)})

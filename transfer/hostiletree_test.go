@@ -283,6 +283,9 @@ func TestEndlessManifestIsBounded(t *testing.T) {
 
 // Files that fail as they arrive are given up, however many they are: the entries behind them have room.
 func TestFailedFilesMakeRoom(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: many files or messages")
+	}
 	h := newHost(t, kinds[0])
 	p := h.raw()
 	p.hello()

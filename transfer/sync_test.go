@@ -40,6 +40,9 @@ func (h *host) mustSync(o Options, so SyncOptions, src, dst string) Synced {
 // TestMovedFileIsNeverGone cuts the power at each operation of a receiver's disk while files that moved within the source are
 // synced: the content is there by the old name or by the new one, whatever of the disk survives.
 func TestMovedFileIsNeverGone(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: many files or messages")
+	}
 	src := t.TempDir()
 	small, large := randomBytes(1, 3000), randomBytes(2, 600<<10)
 	moved := map[string][]byte{"small": small, "large": large}

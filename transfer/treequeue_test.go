@@ -61,6 +61,9 @@ func TestManyFilesAreGivenUp(t *testing.T) {
 
 // Messages that wait for a receiver which waits itself are bounded in bytes.
 func TestWaitingMessagesAreBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: many files or messages")
+	}
 	p, _, _ := fullTree(t, newHost(t, kinds[0]))
 	path, err := wire.NewPath(strings.Split(strings.Repeat("0123456789abcdef/", 200)+"x", "/")...)
 	if err != nil {
