@@ -92,7 +92,7 @@ func HostPort(s string) (string, error) {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return net.JoinHostPort(ip.String(), strconv.FormatUint(n, 10)), nil
 	}
-	if host == "" || len(host) > 255 {
+	if host == "" || len(strings.ToLower(host)) > 255 {
 		return "", fmt.Errorf("address %q: the host's name is empty or too long", s)
 	}
 	for i := 0; i < len(host); i++ {
