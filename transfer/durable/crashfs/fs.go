@@ -463,9 +463,18 @@ func (f *FS) OpenRoot(name string) (durable.FS, error) {
 
 // Lock implements durable.FS.
 func (f *FS) Lock(name string) (unlock func() error, err error) {
+	for {
+		if unlock, again, err := f.lock(name); !again {
+			return unlock, err
+		}
+	}
+}
+
+// lock tries once; again tells that somebody unlinked the file between open and lock, which would be a lock on nothing.
+func (f *FS) lock(name string) (unlock func() error, again bool, err error) {
 	h, err := f.OpenFile(name, os.O_RDWR|os.O_CREATE|durable.NoFollow|durable.NonBlock, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	n := h.(*file).ino
 	f.d.mu.Lock()
@@ -478,7 +487,11 @@ func (f *FS) Lock(name string) (unlock func() error, err error) {
 	}
 	if err != nil {
 		h.(*file).close()
-		return nil, pathError("lock", name, err)
+		return nil, false, pathError("lock", name, err)
+	}
+	if n.nlink == 0 {
+		h.(*file).close()
+		return nil, true, nil
 	}
 	d := f.d
 	d.locks[n] = true
@@ -494,7 +507,7 @@ func (f *FS) Lock(name string) (unlock func() error, err error) {
 		delete(d.locks, n)
 		h.(*file).close()
 		return nil
-	}, nil
+	}, false, nil
 }
 
 // Space implements durable.FS.
